@@ -1,0 +1,1 @@
+"""Data set layouts: one file a layout, each turns DATA into a Manifest."""

@@ -1,0 +1,65 @@
+"""Every error that Overread raises on purpose.
+
+    OverreadError
+    ├── InputError               what was given cannot be used as it is
+    │   ├── UnreadableImage      a file that cannot be read as an image
+    │   ├── SourceError          DATA that is no known data set layout, or a broken one
+    │   ├── ManifestError        a data set with errors in it (see Manifest.problems)
+    │   ├── RecipeError          a recipe with wrong keys or values
+    │   ├── UnknownName          a catalogue that has no part of that name
+    │   ├── BundleError          a bundle that is incomplete, changed or of another version
+    │   └── OutputExists         a place to write to that already holds something else
+    ├── TruthAbsent              truth asked of data that has none
+    ├── UndefinedMetric          a number that these data do not define (one class only ...)
+    └── NonFiniteLoss            training that left the numbers
+
+A message says what was expected, what was found, where, and what to do.
+"""
+
+
+class OverreadError(Exception):
+    """Anything that Overread refuses, with a message for the person who asked."""
+
+
+class InputError(OverreadError):
+    """What was given cannot be used as it is."""
+
+
+class UnreadableImage(InputError):
+    """A file that cannot be read as an image."""
+
+
+class SourceError(InputError):
+    """DATA that is no known data set layout, or a broken one."""
+
+
+class ManifestError(InputError):
+    """A data set with errors in it."""
+
+
+class RecipeError(InputError):
+    """A recipe with wrong keys or values."""
+
+
+class UnknownName(InputError):
+    """A catalogue has no part of that name."""
+
+
+class BundleError(InputError):
+    """A bundle that is incomplete, changed, or of another version."""
+
+
+class OutputExists(InputError):
+    """A place to write to that already holds something else."""
+
+
+class TruthAbsent(OverreadError):
+    """Truth was asked of data that has none."""
+
+
+class UndefinedMetric(OverreadError):
+    """These data do not define the number that was asked for."""
+
+
+class NonFiniteLoss(OverreadError):
+    """A loss became NaN or infinite; the message names the cases of the batch."""

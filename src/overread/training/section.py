@@ -1,0 +1,41 @@
+"""The `[training]` section of a recipe."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class TrainingSection(BaseModel):
+    """How a model is fitted.
+
+    Args:
+        epochs: times that every training case is shown.
+        batch_size: cases a step.
+        optimiser: a name of the catalogue of optimisers.
+        learning_rate: at its peak.
+        weight_decay: pull of the weights towards zero.
+        schedule: a name of the catalogue of schedules.
+        warmup_epochs: over which the learning rate rises to its peak.
+        step_epochs: for the schedule "step": after how many epochs the rate falls to a tenth.
+        clip_norm: longest gradient; None does not clip.
+        average: decay of an exponential moving average of the weights, such as 0.999; None keeps the weights.
+        keep: "best" keeps the epoch with the best validation score, "last" the last one.
+        precision: "bf16" computes in bfloat16 where that is safe, "float32" everywhere.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epochs: Annotated[int, Field(ge=1, le=100_000)] = 30
+    batch_size: Annotated[int, Field(ge=1, le=4096)] = 32
+    optimiser: str = "adamw"
+    learning_rate: Annotated[float, Field(gt=0, le=10)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 1e-2
+    schedule: str = "cosine"
+    warmup_epochs: Annotated[float, Field(ge=0)] = 1.0
+    step_epochs: Annotated[int, Field(ge=1)] = 10
+    clip_norm: Annotated[float, Field(gt=0)] | None = 5.0
+    average: Annotated[float, Field(gt=0, lt=1)] | None = None
+    keep: Literal["best", "last"] = "best"
+    precision: Literal["float32", "bf16"] = "float32"
