@@ -129,7 +129,7 @@ class Image:
     @property
     def channels(self) -> int:
         """How many channels there are: 1 for grey, 3 for colour."""
-        return self.pixels.shape[0]
+        return int(self.pixels.shape[0])
 
     def with_pixels(
         self,

@@ -1,0 +1,1 @@
+"""Truth + predictions -> numbers with intervals; NumPy only."""

@@ -1,0 +1,1 @@
+"""Predictions -> files: tables, pictures, pages."""

@@ -1,0 +1,1 @@
+"""Bundle + images -> Predictions."""

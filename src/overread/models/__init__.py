@@ -1,0 +1,1 @@
+"""Tensors -> losses and outputs."""

@@ -33,7 +33,7 @@ class Step(BaseModel, ABC):
         """Whether the step must be fitted before it can be applied."""
         return False
 
-    def fit(self, images: Iterable[Image]) -> Self:
+    def fit(self, images: Iterable[Image]) -> Self:  # noqa: ARG002
         """A step with its numbers learned from training images; the same step where there is nothing to learn."""
         return self
 

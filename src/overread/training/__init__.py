@@ -1,0 +1,1 @@
+"""Model + batches -> fitted model."""
