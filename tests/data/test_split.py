@@ -1,0 +1,329 @@
+"""How a data set is parted."""
+
+import time
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from overread.data.manifest import Case, Manifest
+from overread.data.section import DataSection
+from overread.data.split import Fold, folds_of
+from overread.errors import ManifestError
+from overread.finding import Finding, Region
+
+FEW = settings(max_examples=40, deadline=None)
+CLASSES = ("benign", "malignant", "normal")
+
+
+def _case(number: int, *, patient: str | None = None, split=None, labels=None, marks=None) -> Case:
+    case_id = f"case-{number:04d}"
+    return Case(case_id, patient or case_id, (), labels or {}, marks, split)
+
+
+def _one_of(name: str, classes: tuple[str, ...] = CLASSES) -> dict[str, bool | None]:
+    return {other: other == name for other in classes}
+
+
+def _manifest(cases, *, task="single-label", classes=CLASSES) -> Manifest:
+    return Manifest("example", "test", task, classes, tuple(cases))
+
+
+def _labelled(counts: dict[str, int], *, split=None) -> list[Case]:
+    names = [name for name, count in counts.items() for _ in range(count)]
+    classes = tuple(counts)
+    return [_case(number, labels=_one_of(name, classes), split=split) for number, name in enumerate(names)]
+
+
+@st.composite
+def _manifests(draw: st.DrawFn) -> tuple[Manifest, dict[str, str]]:
+    """Data sets of all tasks with patients of several images, identical images, and official test cases."""
+    task = draw(st.sampled_from(["single-label", "multi-label", "boxes"]))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    n = draw(st.integers(20, 90))
+    cases = []
+    for number in range(n):
+        labels, marks = {}, None
+        if task == "single-label":
+            labels = _one_of(str(rng.choice(CLASSES, p=[0.5, 0.2, 0.3])))
+        elif task == "multi-label":
+            labels = {name: bool(rng.random() < 0.3) if rng.random() < 0.9 else None for name in CLASSES}
+        else:
+            marks = tuple(
+                Finding(str(name), Region((0, 0, 1, 1)))
+                for name, times in zip(CLASSES, rng.poisson((2, 0.5, 0.3)), strict=True)
+                for _ in range(times)
+            )
+        patient = f"p{int(rng.integers(n * 3 // 4))}"
+        split = "test" if rng.random() < 0.1 else draw(st.sampled_from([None, "train"])) if number < 3 else "train"
+        cases.append(_case(number, patient=patient, split=split, labels=labels, marks=marks))
+    same = {case.case_id: f"image-{rng.integers(n * 5)}" for case in cases if rng.random() < 0.8}
+    return _manifest(cases, task=task), same
+
+
+def _parted(manifest: Manifest, section: DataSection, *, seed: int = 0, same=None) -> list[Fold]:
+    try:
+        return folds_of(manifest, section, seed=seed, same=same)
+    except ManifestError:
+        assume(False)
+        raise
+
+
+SECTIONS = st.sampled_from(
+    [
+        DataSection(folds=3),
+        DataSection(folds=3, validation=0),
+        DataSection(scheme="hold-out", held_out=0.3, validation=0.2),
+    ]
+)
+
+
+@FEW
+@given(_manifests(), SECTIONS)
+def test_a_patient_is_never_in_two_parts_of_a_fold(drawn, section):
+    manifest, same = drawn
+    patient = {case.case_id: case.patient_id for case in manifest.cases}
+    for fold in _parted(manifest, section, same=same):
+        fit, validation, test = ({patient[key] for key in part} for part in (fold.fit, fold.validation, fold.test))
+        assert not fit & test
+        assert not fit & validation
+        assert not validation & test
+
+
+@FEW
+@given(_manifests(), SECTIONS)
+def test_identical_images_are_never_in_two_parts_of_a_fold(drawn, section):
+    manifest, same = drawn
+    for fold in _parted(manifest, section, same=same):
+        parts = [{same[key] for key in part if key in same} for part in (fold.fit, fold.validation, fold.test)]
+        assert len(set.union(*parts)) == sum(map(len, parts))
+
+
+@FEW
+@given(_manifests(), st.integers(2, 5))
+def test_every_trainable_case_is_tested_exactly_once_in_k_fold(drawn, folds):
+    manifest, same = drawn
+    found = _parted(manifest, DataSection(folds=folds), same=same)
+    tested = Counter(key for fold in found for key in fold.test)
+    assert [fold.index for fold in found] == list(range(folds))
+    assert tested == Counter(case.case_id for case in manifest.cases if case.split != "test")
+    for fold in found:
+        assert sorted((*fold.fit, *fold.validation, *fold.test)) == sorted(tested)
+
+
+@FEW
+@given(_manifests(), SECTIONS)
+def test_no_case_of_the_official_test_split_is_used(drawn, section):
+    manifest, same = drawn
+    official = {case.case_id for case in manifest.cases if case.split == "test"}
+    for fold in _parted(manifest, section, same=same):
+        assert not official & {*fold.fit, *fold.validation, *fold.test, *fold.left_out}
+
+
+@FEW
+@given(_manifests(), SECTIONS, st.integers(0, 2**31 - 1), st.randoms(use_true_random=False))
+def test_the_same_seed_gives_the_same_folds_whatever_the_order_of_the_cases(drawn, section, seed, random):
+    manifest, same = drawn
+    shuffled = list(manifest.cases)
+    random.shuffle(shuffled)
+    expected = _parted(manifest, section, seed=seed, same=same)
+    assert folds_of(manifest.with_cases(tuple(shuffled)), section, seed=seed, same=same) == expected
+
+
+def test_another_seed_gives_other_folds():
+    manifest = _manifest(_labelled({"benign": 40, "malignant": 20}), classes=("benign", "malignant"))
+    assert folds_of(manifest, DataSection(), seed=1) != folds_of(manifest, DataSection(), seed=2)
+
+
+@FEW
+@given(
+    st.lists(st.tuples(st.sampled_from(CLASSES), st.integers(1, 9)), min_size=12, max_size=60),
+    st.integers(2, 5),
+    st.floats(0.1, 0.6),
+)
+def test_class_shares_differ_by_no_more_than_the_largest_patient_forces(patients, folds, held_out):
+    names = [(name, f"p{number}") for number, (name, size) in enumerate(patients) for _ in range(size)]
+    manifest = _manifest([_case(n, patient=key, labels=_one_of(name)) for n, (name, key) in enumerate(names)])
+    for section in (
+        DataSection(folds=folds, validation=0),
+        DataSection(scheme="hold-out", held_out=held_out, validation=0),
+    ):
+        by_id = {case.case_id: case for case in manifest.cases}
+        for fold in _parted(manifest, section):
+            share, parts = (1 / folds, folds) if section.scheme == "k-fold" else (held_out, 2)
+            tested = Counter(by_id[key].label for key in fold.test)
+            fitted = Counter(by_id[key].label for key in fold.fit)
+            for name in CLASSES:
+                sizes = [size for label, size in patients if label == name]
+                slack = (1 - 1 / parts) * max(sizes) + 1e-9
+                assert tested[name] <= share * sum(sizes) + slack
+                if parts == 2:
+                    assert fitted[name] <= (1 - share) * sum(sizes) + slack
+                else:  # equal shares: no two folds are further apart than the largest patient
+                    assert tested[name] >= share * sum(sizes) - slack
+
+
+@FEW
+@given(_manifests(), st.integers(2, 5))
+def test_squared_errors_of_the_shares_stay_within_the_stated_bound(drawn, folds):
+    manifest, _ = drawn
+    found = _parted(manifest, DataSection(folds=folds, validation=0))
+    tested = {key for fold in found for key in fold.test}
+    shown: dict[str, np.ndarray] = {}
+    for case in manifest.cases:
+        if case.case_id in tested:
+            present = [mark.label for mark in case.marks or ()] or [name for name, yes in case.labels.items() if yes]
+            rest = [not present, 1] if manifest.task != "single-label" else [not present]
+            shown[case.case_id] = np.array([*(present.count(name) for name in CLASSES), *rest])
+    patients: dict[str, np.ndarray] = {}
+    for case in manifest.cases:
+        if case.case_id in tested:
+            patients[case.patient_id] = patients.get(case.patient_id, 0) + shown[case.case_id]
+    total = sum(shown.values())
+    seen = total > 0
+    shares = np.array([sum(shown[key] for key in fold.test) for fold in found])[:, seen] / total[seen]
+    largest = np.max(list(patients.values()), axis=0)
+    bound = (1 - 1 / folds) * (largest[seen] / total[seen]).sum()
+    assert ((shares - 1 / folds) ** 2).sum() <= bound + 1e-9
+
+
+def test_folds_of_single_images_hold_each_class_and_the_cases_evenly():
+    manifest = _manifest(_labelled({"benign": 52, "malignant": 23, "normal": 11}))
+    by_id = {case.case_id: case for case in manifest.cases}
+    counts = [Counter(by_id[key].label for key in fold.test) for fold in folds_of(manifest, DataSection(), seed=3)]
+    for name, n in (("benign", 52), ("malignant", 23), ("normal", 11)):
+        assert {count[name] for count in counts} <= {n // 5, n // 5 + 1}
+    assert {count.total() for count in counts} == {17, 18}
+
+
+def test_the_validation_part_is_stratified_and_taken_from_the_training_part():
+    manifest = _manifest(_labelled({"benign": 200, "malignant": 50}), classes=("benign", "malignant"))
+    by_id = {case.case_id: case for case in manifest.cases}
+    for fold in folds_of(manifest, DataSection(validation=0.2), seed=0):
+        assert Counter(by_id[key].label for key in fold.validation) == {"benign": 32, "malignant": 8}
+        assert len(fold.fit) == 160
+
+
+def test_validation_parts_of_two_folds_are_drawn_on_their_own():
+    manifest = _manifest(_labelled({"benign": 200}), classes=("benign",))
+    first, second, *_ = folds_of(manifest, DataSection(), seed=0)
+    assert set(first.validation) != set(second.validation)
+
+
+def test_marks_are_stratified_by_how_many_there_are_of_each_class():
+    rng = np.random.default_rng(5)
+    cases = []
+    for number in range(150):
+        cells = ["red"] * int(rng.poisson(8)) + ["white"] * int(rng.random() < 0.2)
+        marks = tuple(Finding(cell, Region((0, 0, 1, 1))) for cell in cells)
+        cases.append(_case(number, marks=None if number < 10 else () if number < 40 else marks))
+    manifest = _manifest(cases, task="boxes", classes=("red", "white"))
+    by_id = {case.case_id: case for case in cases}
+    counts = [
+        Counter(mark.label for key in fold.test for mark in by_id[key].marks or ())
+        for fold in folds_of(manifest, DataSection(), seed=0)
+    ]
+    empty = [sum(not by_id[key].marks for key in fold.test) for fold in folds_of(manifest, DataSection(), seed=0)]
+    assert max(c["red"] for c in counts) - min(c["red"] for c in counts) <= 0.05 * sum(c["red"] for c in counts)
+    assert max(c["white"] for c in counts) - min(c["white"] for c in counts) <= 1
+    assert set(empty) == {8}
+
+
+def _official(train: int = 40, val: int = 10, test: int = 10) -> list[Case]:
+    splits = ["train"] * train + ["val"] * val + ["test"] * test
+    return [_case(n, split=split, labels=_one_of(CLASSES[n % 3])) for n, split in enumerate(splits)]
+
+
+def test_official_tests_on_val_and_takes_validation_from_train():
+    cases = _official()
+    (fold,) = folds_of(_manifest(cases), DataSection(scheme="official", validation=0.25), seed=0)
+    assert fold.test == tuple(case.case_id for case in cases if case.split == "val")
+    assert set(fold.fit) | set(fold.validation) == {case.case_id for case in cases if case.split == "train"}
+    assert len(fold.validation) == 10
+    assert not fold.left_out
+
+
+def test_official_leaves_training_cases_out_whose_patient_or_image_is_tested():
+    cases = _official()
+    cases[0] = _case(0, patient="twice", split="train", labels=cases[0].labels)
+    cases[41] = _case(41, patient="twice", split="val", labels=cases[41].labels)
+    same = {cases[5].case_id: "equal", cases[45].case_id: "equal"}
+    (fold,) = folds_of(_manifest(cases), DataSection(scheme="official"), seed=0, same=same)
+    assert fold.left_out == (cases[0].case_id, cases[5].case_id)
+    assert not {*fold.fit, *fold.validation, *fold.test} & set(fold.left_out)
+    assert fold.test == tuple(case.case_id for case in cases if case.split == "val")
+
+
+@pytest.mark.parametrize(("train", "val"), [(0, 10), (40, 0)])
+def test_official_is_refused_without_both_splits(train, val):
+    with pytest.raises(ManifestError, match="Use scheme = 'k-fold'"):
+        folds_of(_manifest(_official(train, val)), DataSection(scheme="official"), seed=0)
+
+
+def test_official_is_refused_where_some_cases_have_no_split():
+    cases = [*_official(), _case(99, labels=_one_of("normal"))]
+    with pytest.raises(ManifestError, match="1 cases of 'example' have none"):
+        folds_of(_manifest(cases), DataSection(scheme="official"), seed=0)
+
+
+def test_a_class_in_fewer_patients_than_folds_is_refused_by_name():
+    manifest = _manifest(_labelled({"benign": 30, "malignant": 4, "normal": 9}))
+    with pytest.raises(ManifestError, match=r"at least 5 patients .* 'malignant' \(4\)\. Use fewer than 5 folds"):
+        folds_of(manifest, DataSection(), seed=0)
+
+
+def test_many_images_of_too_few_patients_are_refused():
+    cases = [_case(n, patient=f"p{n % 3}", labels=_one_of("benign")) for n in range(60)]
+    with pytest.raises(ManifestError, match=r"at least 5 patients .* found 3"):
+        folds_of(_manifest(cases), DataSection(), seed=0)
+
+
+@pytest.mark.parametrize(
+    ("section", "part"),
+    [
+        (DataSection(scheme="hold-out", held_out=0.01), "test"),
+        (DataSection(scheme="hold-out", held_out=0.99), "fit"),
+        (DataSection(folds=2, validation=0.01), "validation"),
+    ],
+)
+def test_an_empty_part_is_refused(section, part):
+    manifest = _manifest(_labelled({"benign": 12}), classes=("benign",))
+    with pytest.raises(ManifestError, match=f"The {part} part of fold 0 would be empty"):
+        folds_of(manifest, section, seed=0)
+
+
+def test_a_fold_whose_model_would_never_see_a_class_is_refused():
+    manifest = _manifest(_labelled({"benign": 40, "malignant": 2}), classes=("benign", "malignant"))
+    with pytest.raises(ManifestError, match="would never see 'malignant'"):
+        folds_of(manifest, DataSection(folds=2, validation=0.8), seed=0)
+
+
+def test_a_data_set_of_test_cases_only_is_refused():
+    with pytest.raises(ManifestError, match="no case to learn from"):
+        folds_of(_manifest(_labelled(dict.fromkeys(CLASSES, 5), split="test")), DataSection(), seed=0)
+
+
+def test_a_label_outside_the_classes_is_refused():
+    cases = [*_labelled(dict.fromkeys(CLASSES, 9)), _case(99, labels={"cyst": True})]
+    with pytest.raises(ManifestError, match=r"'case-0099' shows 'cyst'"):
+        folds_of(_manifest(cases), DataSection(), seed=0)
+
+
+def test_cases_without_a_known_label_are_spread_like_a_class_of_their_own():
+    unknown = [_case(500 + n, labels=dict.fromkeys(CLASSES)) for n in range(10)]
+    manifest = _manifest([*_labelled(dict.fromkeys(CLASSES, 20)), *unknown])
+    for fold in folds_of(manifest, DataSection(), seed=0):
+        assert sum(key >= "case-0500" for key in fold.test) == 2
+
+
+def test_twenty_thousand_cases_are_parted_in_seconds():
+    rng = np.random.default_rng(0)
+    cases = [
+        _case(n, patient=f"p{rng.integers(9000)}", labels=_one_of(CLASSES[int(k)]))
+        for n, k in enumerate(rng.choice(3, 20_000, p=[0.9, 0.09, 0.01]))
+    ]
+    start = time.perf_counter()
+    folds_of(_manifest(cases), DataSection(), seed=0)
+    assert time.perf_counter() - start < 5
