@@ -1,14 +1,15 @@
-"""The contract of a cleaning step: an image in, a new image out."""
+"""The contract of a cleaning step, and how a chain of them is applied, fitted and written down."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
-from typing import Self
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict
 
 from overread.catalogue import Catalogue
+from overread.errors import InputError
 from overread.image import Image
 
 
@@ -22,7 +23,7 @@ class Step(BaseModel, ABC):
     step is saved with the bundle like any other setting.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @abstractmethod
     def __call__(self, image: Image) -> Image:
@@ -30,7 +31,7 @@ class Step(BaseModel, ABC):
 
     @property
     def learns(self) -> bool:
-        """Whether the step must be fitted before it can be applied."""
+        """Whether the step must still be fitted before it can be applied."""
         return False
 
     def fit(self, images: Iterable[Image]) -> Self:  # noqa: ARG002
@@ -39,3 +40,73 @@ class Step(BaseModel, ABC):
 
 
 steps: Catalogue[type[Step]] = Catalogue("cleaning step", "overread.preprocessing")
+
+
+def settings_of(step: Step) -> dict[str, Any]:
+    """A step as its table in a recipe: its name, and what differs from the defaults (fitted numbers too).
+
+    `step_from(settings_of(step)) == step`, and the table is plain JSON.
+    """
+    return {"step": _name_of(step), **step.model_dump(mode="json", exclude_defaults=True)}
+
+
+def history_line(step: Step) -> str:
+    """A step in one line for an image's history, such as "window centre=40.0 width=400.0"."""
+    settings = settings_of(step)
+    return " ".join([settings.pop("step"), *(f"{key}={value}" for key, value in settings.items())])
+
+
+def prepare(image: Image, chain: Iterable[Step]) -> Image:
+    """The image after all steps of a chain, in order.
+
+    Raises:
+        InputError: from a step that the image does not fit, or that was not fitted.
+    """
+    for step in chain:
+        image = step(image)
+    return image
+
+
+def learns(chain: Iterable[Step]) -> bool:
+    """Whether any step of a chain must still be fitted."""
+    return any(step.learns for step in chain)
+
+
+def fit_steps(chain: Sequence[Step], images: Callable[[], Iterable[Image]]) -> tuple[Step, ...]:
+    """A chain in which every step has learned what it needs, each from images prepared by the steps before it.
+
+    Images are streamed: once for each step that learns, never all of them in memory. Hand in the recipe's own steps
+    for every fold: a step that is fitted already keeps its numbers.
+
+    Args:
+        chain: the steps, in order.
+        images: makes the *training* images, as read; called once for each step that learns.
+
+    Raises:
+        InputError: where there is no image to learn from.
+    """
+    fitted: tuple[Step, ...] = ()
+    for step in chain:
+        done = fitted
+        fitted = (*fitted, step.fit(prepare(image, done) for image in images()) if step.learns else step)
+    return fitted
+
+
+def require_flat(image: Image, step: Step) -> None:
+    """Refuse a volume for a step that knows rows and columns only.
+
+    Raises:
+        InputError: for a volume.
+    """
+    if len(image.shape) != 2:
+        raise InputError(
+            f"{image.source.name}: the step '{_name_of(step)}' works on (row, column) images; found a volume with "
+            f"(slice, row, column) {image.shape}. Leave the step out, or give it single slices."
+        )
+
+
+def _name_of(step: Step) -> str:
+    for name in steps:
+        if steps.get(name) is type(step):
+            return name
+    raise ValueError(f"{type(step).__name__} is not in the catalogue of cleaning steps")

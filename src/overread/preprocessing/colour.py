@@ -1,0 +1,45 @@
+"""Steps that change what the channels of an image mean."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from overread.errors import InputError
+from overread.image import Image
+from overread.preprocessing.step import Step, history_line, steps
+
+_WEIGHTS = {
+    "bt601": np.array([0.299, 0.587, 0.114]),  # ITU-R BT.601-7, 2.5.1: luma
+    "mean": np.full(3, 1 / 3),
+}
+
+
+@steps.add("grey")
+class Grey(Step):
+    """One grey channel from three colours; an image with one channel stays as it is.
+
+    Args:
+        weights: "bt601" weighs red, green and blue as the eye does, "mean" weighs them equally.
+    """
+
+    weights: Literal["bt601", "mean"] = "bt601"
+
+    def __call__(self, image: Image) -> Image:
+        """The image with one channel.
+
+        Raises:
+            InputError: for an image with neither one nor three channels.
+        """
+        if image.channels == 1:
+            return image.with_pixels(image.pixels, by=f"{history_line(self)} (was grey already)")
+        if image.channels != 3:
+            raise InputError(
+                f"{image.source.name}: 'grey' needs one channel or red, green and blue; found {image.channels} "
+                "channels. Leave the step out."
+            )
+        grey = np.tensordot(_WEIGHTS[self.weights], image.pixels.astype(np.float64), axes=1)[None]
+        # Rounding must not take a grey below the darkest or above the brightest of its three colours.
+        grey = np.clip(grey, image.pixels.min(axis=0), image.pixels.max(axis=0))
+        return image.with_pixels(grey, by=history_line(self))

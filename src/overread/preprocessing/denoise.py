@@ -1,0 +1,40 @@
+"""Steps that take noise away."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, field_validator
+
+from overread.image import Image
+from overread.preprocessing.step import Step, history_line, require_flat, steps
+
+
+@steps.add("median-denoise")
+class MedianDenoise(Step):
+    """Replace every pixel by the median of its neighbourhood; takes specks away and keeps edges.
+
+    Args:
+        size: side of the square neighbourhood in pixels, odd. At the border the outermost pixels are repeated.
+    """
+
+    size: Annotated[int, Field(ge=3, le=31)] = 3
+
+    @field_validator("size")
+    @classmethod
+    def _odd(cls, size: int) -> int:
+        if size % 2 == 0:
+            raise ValueError(f"a neighbourhood has a middle pixel, so its size is odd; found {size}")
+        return size
+
+    def __call__(self, image: Image) -> Image:
+        """The image with less noise.
+
+        Raises:
+            InputError: for a volume.
+        """
+        from scipy import ndimage  # slow to import
+
+        require_flat(image, self)
+        smooth = ndimage.median_filter(image.pixels, size=(1, self.size, self.size), mode="nearest")
+        return image.with_pixels(smooth, by=history_line(self))
