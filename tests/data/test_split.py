@@ -274,6 +274,11 @@ def test_a_class_in_fewer_patients_than_folds_is_refused_by_name():
         folds_of(manifest, DataSection(), seed=0)
 
 
+def test_a_class_that_no_case_shows_does_not_stop_the_others():
+    manifest = _manifest(_labelled({"benign": 30, "malignant": 20}), classes=("benign", "malignant", "never"))
+    assert len(folds_of(manifest, DataSection(), seed=0)) == 5
+
+
 def test_many_images_of_too_few_patients_are_refused():
     cases = [_case(n, patient=f"p{n % 3}", labels=_one_of("benign")) for n in range(60)]
     with pytest.raises(ManifestError, match=r"at least 5 patients .* found 3"):

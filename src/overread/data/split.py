@@ -87,7 +87,8 @@ def folds_of(
         One fold for "hold-out" and "official", `section.folds` for "k-fold".
 
     Raises:
-        ManifestError: where the data set has no such parts, or a part would be empty or lack a class to learn.
+        ManifestError: where the data set has no such parts, or a part would be empty or lack a class to learn. A
+            class that no case at all shows is none of this function's business (see `problems`).
     """
     if section.scheme == "official":
         return [_official(manifest, section, seed=seed, same=same or {})]
@@ -145,7 +146,8 @@ def _fold(groups: _Groups, index: int, training: Whole, test: Whole, *, section:
                 f"is less than one. Add patients, use fewer folds, or set another share (held_out = "
                 f"{section.held_out}, validation = {section.validation}; validation = 0 needs no such part)."
             )
-    lacking = np.flatnonzero(groups.counts[fit, : len(groups.classes)].sum(axis=0) == 0)
+    shown = groups.counts[:, : len(groups.classes)]
+    lacking = np.flatnonzero((shown[fit].sum(axis=0) == 0) & (shown.sum(axis=0) > 0))
     if len(lacking):
         names = ", ".join(f"'{groups.classes[column]}'" for column in lacking)
         raise ManifestError(
@@ -163,7 +165,7 @@ def _refuse_too_few(groups: _Groups, *, parts: int, scheme: str) -> None:
             f"found {len(groups.cases)}. {advice}."
         )
     shown_by = (groups.counts[:, : len(groups.classes)] > 0).sum(axis=0)
-    rare = [f"'{name}' ({n})" for name, n in zip(groups.classes, shown_by.tolist(), strict=True) if n < parts]
+    rare = [f"'{name}' ({n})" for name, n in zip(groups.classes, shown_by.tolist(), strict=True) if 0 < n < parts]
     if rare:
         raise ManifestError(
             f"scheme = '{scheme}' needs every class in at least {parts} patients (those who share an identical image "
