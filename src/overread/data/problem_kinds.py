@@ -1,0 +1,128 @@
+"""The names of everything that can be wrong with a data set, and the words for each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from overread.data.manifest import Problem, Severity
+
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of problem.
+
+    Args:
+        severity: "error" where a result would be wrong or could not be had, else "warning".
+        found: what was met, as the heading of a list.
+        advice: what to do.
+    """
+
+    severity: Severity
+    found: str
+    advice: str
+
+
+KINDS: Mapping[str, Kind] = {
+    # the files
+    "unreadable-file": Kind(
+        "error", "Files that cannot be read as an image", "Replace them, or take them out of the data set."
+    ),
+    "unreadable-truth": Kind(
+        "error", "Label maps or masks that cannot be used", "Replace them; one integer a pixel is expected."
+    ),
+    "unknown-file": Kind("warning", "Files that are no part of this layout and were left out", "Check that none is."),
+    "file-without-label": Kind(
+        "warning", "Images that the data set says nothing about, left out", "Label them, or take them away."
+    ),
+    "label-without-file": Kind(
+        "error", "Truth whose image is not there", "Add the images, or take these entries out of the truth."
+    ),
+    "ambiguous-file": Kind("error", "Names that fit several images", "Write them with their file extension."),
+    "file-named-twice": Kind("error", "Images that have several entries", "Keep one entry an image."),
+    "not-one-image": Kind("error", "Case folders without exactly one image", "Put one image into images/ of each."),
+    "multi-frame": Kind("error", "DICOM files with several frames", "Store every frame as an instance of its own."),
+    "several-images-a-case": Kind(
+        "warning", "Cases that have several images", "Choose a model that reads all of them, or label single images."
+    ),
+    # the table
+    "column-not-used-as-label": Kind(
+        "warning", "Columns kept as attributes and not learned from", "Check that none of them is a label."
+    ),
+    "similar-class-names": Kind("error", "Classes that differ in upper and lower case only", "Write each in one way."),
+    "unknown-label": Kind(
+        "warning", "Cases with a label that is not known", "They are not learned from where unknown."
+    ),
+    "patient-not-known": Kind(
+        "warning", "Cases without a patient", "Each counts as a patient of its own; name the patient if it is not."
+    ),
+    # the splits
+    "case-in-two-splits": Kind("error", "Cases that are listed in two official splits", "List each in one."),
+    "split-without-case": Kind("warning", "Names in the split lists that have no annotation", "Check what is missing."),
+    "patient-in-two-splits": Kind(
+        "error", "Cases of a patient who is in two official splits", "Put all images of a patient into one split."
+    ),
+    # the marks
+    "box-clipped": Kind("warning", "Boxes that stuck out of their image by at most 2 px, clipped", "Nothing to do."),
+    "box-outside": Kind("error", "Cases with a box that reaches out of its image", "Correct or remove these boxes."),
+    "box-without-area": Kind("error", "Cases with a box that has no area", "Correct or remove these boxes."),
+    "empty-mask": Kind("error", "Cases with a mask that has no pixel", "Correct or remove these masks."),
+    "empty-mask-left-out": Kind("warning", "Mask files without a pixel, left out", "Check that none lost its content."),
+    "mask-size": Kind("error", "Cases whose masks and image differ in size", "Make them from the same image."),
+    "crowd-annotation": Kind("warning", "Crowd annotations, left out", "Mark single objects to learn from them."),
+    "annotation-names-another-file": Kind(
+        "warning", "Annotations that name another image than their own file name does", "The file name was believed."
+    ),
+    # the whole
+    "no-cases": Kind("error", "No cases", "Check that the path is right."),
+    "duplicate-id": Kind("error", "Case ids that occur more than once", "Give every case an id of its own."),
+    "no-marks": Kind("error", "No case has a mark", "Add annotations."),
+    "one-class-only": Kind("error", "All cases are of one class", "Add cases of another; one cannot be told apart."),
+    "class-without-cases": Kind("warning", "Classes that no case has", "They cannot be learned or measured."),
+    "class-with-fewer-cases-than-folds": Kind(
+        "error", "Classes with fewer cases or patients than folds", "Use fewer folds, merge classes, or add cases."
+    ),
+    "duplicate-images": Kind(
+        "warning", "Cases that share all pixels with another", "Remove copies; across folds they flatter the result."
+    ),
+    "many-duplicate-images": Kind(
+        "error",
+        "More than one in twenty cases is a copy of a case of another patient",
+        "Remove the copies, or give copies one patient_id; across folds they would make the result too good.",
+    ),
+    "duplicates-with-different-truth": Kind(
+        "warning", "Cases that share all pixels and not the truth", "Find out which truth is right."
+    ),
+    "duplicates-in-two-splits": Kind(
+        "warning", "Cases that share all pixels across official splits", "Remove the copies from one of the splits."
+    ),
+}
+"""Every `Problem.name`, with its severity unless a check says otherwise."""
+
+
+class ProblemLog:
+    """Collects what is met and makes one problem of each kind."""
+
+    def __init__(self) -> None:
+        self._met: dict[tuple[str, Severity], dict[str, str]] = {}
+
+    def add(self, name: str, where: str, detail: str = "", *, severity: Severity | None = None) -> None:
+        """Note one place; `detail` is shown behind it, for the first few."""
+        places = self._met.setdefault((name, severity or KINDS[name].severity), {})
+        places.setdefault(where, detail)
+
+    def problems(self) -> tuple[Problem, ...]:
+        """One problem of each kind, errors first, then by name."""
+        return tuple(
+            _problem(name, severity, self._met[name, severity])
+            for name, severity in sorted(self._met, key=lambda key: (key[1] != "error", key[0]))
+        )
+
+
+def _problem(name: str, severity: Severity, places: Mapping[str, str]) -> Problem:
+    shown = [f"{where} ({detail})" if detail else where for where, detail in list(places.items())[:_SHOWN] if where]
+    more = f" and {len(places) - _SHOWN} more" if len(places) > _SHOWN else ""
+    listed = f": {len(places)} ({'; '.join(shown)}{more})" if shown else ""
+    return Problem(severity, name, f"{KINDS[name].found}{listed}. {KINDS[name].advice}", tuple(filter(None, places)))

@@ -1,0 +1,205 @@
+"""What is wrong with a data set: what its source met, and what only the cases together or the pixels show."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from overread import io
+from overread.data.manifest import Case, ImageRef, Manifest, Problem
+from overread.data.problem_kinds import ProblemLog
+from overread.errors import UnreadableImage
+
+
+_MOST_DUPLICATES = 0.05
+_NEGLIGIBLE_PX = 1e-3
+"""How far a box may reach out by rounding."""
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """What the checks need to know of an image, small enough to be kept.
+
+    Args:
+        shape: (row, column) or (slice, row, column).
+        channels: 1 for grey, 3 for colour.
+        pixel_digest: SHA-256 (hex) of shape and pixels; equal for equal pixels in whatever file format.
+    """
+
+    shape: tuple[int, ...]
+    channels: int
+    pixel_digest: str
+
+
+def facts_of(ref: ImageRef) -> ImageFacts:
+    """Read an image and say what it is.
+
+    Raises:
+        UnreadableImage: it cannot be read.
+    """
+    image = io.read(ref.path, item=ref.item)
+    digest = hashlib.sha256(repr(image.pixels.shape).encode())
+    digest.update(image.pixels.tobytes())
+    return ImageFacts(image.shape, image.channels, digest.hexdigest())
+
+
+def problems(
+    manifest: Manifest,
+    *,
+    folds: int | None = None,
+    readable: bool = True,
+    facts: Callable[[ImageRef], ImageFacts] | None = None,
+) -> list[Problem]:
+    """Everything that is wrong with a data set, errors first; see `problem_kinds.KINDS` for the names.
+
+    Args:
+        manifest: the data set.
+        folds: for k-fold cross-validation, in how many parts it is going to be parted.
+        readable: whether to read every image; without it, nothing that only pixels show is found.
+        facts: how to know an image; by default it is read. Raises UnreadableImage for one that cannot be.
+    """
+    log = ProblemLog()
+    _check_ids(manifest, log)
+    _check_patients(manifest, log)
+    _check_classes(manifest, folds, log)
+    _check_marks(manifest, log)
+    if readable:
+        known = _known(manifest, facts or facts_of, log)
+        _check_marks_fit(manifest, known, log)
+        _check_duplicates(manifest, known, log)
+    return sorted([*manifest.found, *log.problems()], key=lambda problem: (problem.severity != "error", problem.name))
+
+
+def duplicates(manifest: Manifest, facts: Callable[[ImageRef], ImageFacts]) -> list[tuple[str, ...]]:
+    """The ids of cases that share all pixels, one group each; for a split that must keep copies together.
+
+    Cases with an image that cannot be read are in no group.
+    """
+    known = _known(manifest, facts, ProblemLog())
+    return [tuple(case.case_id for case in group) for group in _copies(manifest, known)]
+
+
+def _known(
+    manifest: Manifest, facts: Callable[[ImageRef], ImageFacts], log: ProblemLog
+) -> dict[str, tuple[ImageFacts, ...]]:
+    known = {}
+    for case in manifest.cases:
+        try:
+            known[case.case_id] = tuple(facts(ref) for ref in case.images)
+        except (UnreadableImage, OSError) as error:
+            log.add("unreadable-file", case.case_id, str(error) if isinstance(error, UnreadableImage) else "")
+    return known
+
+
+def _check_ids(manifest: Manifest, log: ProblemLog) -> None:
+    if not manifest.cases:
+        log.add("no-cases", "")
+    seen: set[str] = set()
+    for case in manifest.cases:
+        if case.case_id in seen:
+            log.add("duplicate-id", case.case_id)
+        seen.add(case.case_id)
+
+
+def _check_patients(manifest: Manifest, log: ProblemLog) -> None:
+    splits: dict[str, set[str]] = {}
+    for case in manifest.cases:
+        if case.split is not None:
+            splits.setdefault(case.patient_id, set()).add(case.split)
+    for case in manifest.cases:
+        if len(splits.get(case.patient_id, ())) > 1 and case.split is not None:
+            log.add("patient-in-two-splits", case.case_id, case.split)  # not the patient: messages go into logs
+
+
+def _check_classes(manifest: Manifest, folds: int | None, log: ProblemLog) -> None:
+    with_class = {name: [case for case in manifest.cases if _has(case, name)] for name in manifest.classes}
+    if manifest.cases and manifest.marks_lesions and not any(with_class.values()):
+        log.add("no-marks", "")
+        return
+    if manifest.task == "single-label" and manifest.cases and sum(map(bool, with_class.values())) < 2:
+        log.add("one-class-only", next((name for name, cases in with_class.items() if cases), ""))
+    for name, cases in with_class.items():
+        groups = {name: cases}
+        if manifest.task == "multi-label":
+            groups[f"not {name}"] = [case for case in manifest.cases if case.labels.get(name) is False]
+        for group, members in groups.items():
+            patients = len({case.patient_id for case in members})
+            if not members:
+                log.add("class-without-cases", group)
+            elif folds is not None and patients < folds:
+                log.add(
+                    "class-with-fewer-cases-than-folds",
+                    group,
+                    f"{len(members)} cases of {patients} patients for {folds} folds",
+                    severity="warning" if manifest.marks_lesions else "error",
+                )
+
+
+def _has(case: Case, name: str) -> bool:
+    return case.labels.get(name) is True or any(mark.label == name for mark in case.marks or ())
+
+
+def _check_marks(manifest: Manifest, log: ProblemLog) -> None:
+    for case in manifest.cases:
+        for mark in case.marks or ():
+            if mark.region is None:
+                continue
+            left, top, right, bottom = mark.region.box
+            if mark.region.mask is not None and mark.region.mask.area_px == 0:
+                log.add("empty-mask", case.case_id)
+            elif not (right > left and bottom > top):  # also for NaN
+                log.add("box-without-area", case.case_id, _shown(mark.region.box))
+
+
+def _check_marks_fit(manifest: Manifest, known: Mapping[str, Sequence[ImageFacts]], log: ProblemLog) -> None:
+    for case in manifest.cases:
+        for facts in known.get(case.case_id, ()):
+            rows, columns = facts.shape[-2:]
+            for region in (mark.region for mark in case.marks or () if mark.region is not None):
+                if region.mask is not None and region.mask.shape != (rows, columns):
+                    log.add("mask-size", case.case_id, f"mask {region.mask.shape}, image {(rows, columns)} px")
+                left, top, right, bottom = region.box
+                over = max(-left, -top, right - columns, bottom - rows)
+                if region.mask is None and over > _NEGLIGIBLE_PX:
+                    log.add("box-outside", case.case_id, f"{_shown(region.box)} in {columns} x {rows} px")
+
+
+def _check_duplicates(manifest: Manifest, known: Mapping[str, Sequence[ImageFacts]], log: ProblemLog) -> None:
+    elsewhere = []
+    for group in _copies(manifest, known):
+        ids = [case.case_id for case in group]
+        for case_id in ids:
+            others = ", ".join(other for other in ids[:4] if other != case_id)
+            log.add("duplicate-images", case_id, f"= {others}")
+            if len({case.split for case in group} - {None}) > 1:
+                log.add("duplicates-in-two-splits", case_id, f"= {others}")
+            if len({_truth(case) for case in group}) > 1:
+                log.add("duplicates-with-different-truth", case_id, f"= {others}")
+        elsewhere += _of_other_patients(group)
+    if len(elsewhere) > _MOST_DUPLICATES * len(manifest.cases):
+        for case_id in elsewhere:
+            log.add("many-duplicate-images", case_id)
+
+
+def _of_other_patients(group: Sequence[Case]) -> list[str]:
+    """The copies that belong to another patient than the first of the group: these can part into two folds."""
+    return [case.case_id for case in group[1:] if case.patient_id != group[0].patient_id]
+
+
+def _copies(manifest: Manifest, known: Mapping[str, Sequence[ImageFacts]]) -> Iterable[list[Case]]:
+    """The cases that share all pixels, by their order in the manifest."""
+    groups: dict[tuple[str, ...], list[Case]] = {}
+    for case in manifest.cases:
+        if known.get(case.case_id):
+            groups.setdefault(tuple(each.pixel_digest for each in known[case.case_id]), []).append(case)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _truth(case: Case) -> tuple[object, ...]:
+    marks = None if case.marks is None else frozenset((mark.label, mark.region) for mark in case.marks)
+    return tuple(sorted(case.labels.items(), key=lambda item: item[0])), marks
+
+
+def _shown(box: tuple[float, float, float, float]) -> str:
+    return "({})".format(", ".join(f"{edge:g}" for edge in box))

@@ -1,0 +1,306 @@
+"""What the columns of a table say: which names the image, which the patient, which are labels."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from overread.data.manifest import Split, Task
+from overread.data.problem_kinds import ProblemLog
+from overread.data.sources.files import split_of
+from overread.errors import SourceError
+
+_PATIENT = ("patientid", "patient", "subjectid", "subject")
+_SITE = ("site", "hospital", "scanner", "institution", "centre", "center")
+_ATTRIBUTES = ("age", "sex", "gender")
+_ATTRIBUTE_PREFIX = "attribute"
+_LABEL = ("label", "class", "target", "diagnosis", "category")
+_TRUE = ("1", "1.0", "yes", "true")
+_FALSE = ("0", "0.0", "no", "false")
+_UID = re.compile(r"[0-9]+(\.[0-9]+){3,}")
+_MOST_NUMBERS = 20
+_MOST_WORDS = 200
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What the label columns say.
+
+    Args:
+        task: "single-label" or "multi-label".
+        classes: the names of the classes.
+        labels: one mapping a row, as in `Case.labels`.
+        columns: the columns that it was read from.
+    """
+
+    task: Task
+    classes: tuple[str, ...]
+    labels: tuple[Mapping[str, bool | None], ...]
+    columns: tuple[str, ...]
+
+
+def canonical(name: str) -> str:
+    """A column name without case, spaces and underscores.
+
+    >>> canonical("Patient ID") == canonical("patient_id")
+    True
+    """
+    return re.sub(r"[^\w]|_", "", name.lower())
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A CSV (comma, semicolon, tab or bar) or Parquet file as text; empty text where nothing is known.
+
+    Raises:
+        SourceError: not readable, no rows, two columns of one name, or a line with more or fewer values.
+    """
+    table = _read_parquet(path) if path.suffix.lower() == ".parquet" else _read_csv(path)
+    names = [name for name in table.columns if name]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise SourceError(f"{path}: every column needs a name of its own; found more than one '{twice[0]}'.")
+    if table.empty or not names:
+        raise SourceError(f"{path}: a table with a line of column names and at least one row is expected.")
+    return table[names]
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    try:
+        table = pd.read_parquet(path)
+    except Exception as error:  # what pyarrow raises depends on the damage
+        raise SourceError(f"{path}: it cannot be read as Parquet ({error}).") from error
+    texts = [[_text(value) for value in row] for row in table.itertuples(index=False)]
+    return pd.DataFrame(texts, columns=[str(name).strip() for name in table.columns], dtype=str)
+
+
+def _text(value: object) -> str:
+    if value is None or value is pd.NaT or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))  # integers beside a gap are stored as floats
+    return str(value).strip()
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    content = path.read_bytes()
+    try:
+        text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+    except UnicodeDecodeError:
+        text = content.decode("cp1252", errors="replace")  # what spreadsheets write without being asked
+    if "\0" in text:
+        raise SourceError(f"{path}: this is no text table.")
+    first_line = text.lstrip("\n\r").split("\n", 1)[0]
+    delimiter = max(",;\t|", key=lambda mark: len(next(csv.reader([first_line], delimiter=mark), [])))
+    try:
+        lines = [
+            (number, [value.strip() for value in row])
+            for number, row in enumerate(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), start=1)
+            if any(value.strip() for value in row)
+        ]
+    except csv.Error as error:
+        raise SourceError(f"{path}: it cannot be read as a table ({error}).") from error
+    if not lines:
+        raise SourceError(f"{path}: the table is empty.")
+    names = lines[0][1]
+    for number, row in lines[1:]:
+        if len(row) != len(names):
+            raise SourceError(
+                f"{path}: line {number} has {len(row)} values, the first line names {len(names)} columns. Put values "
+                f"that contain '{delimiter}' in quotes, or complete the line."
+            )
+    return pd.DataFrame([row for _, row in lines[1:]], columns=names, dtype=str)
+
+
+def column_called(table: pd.DataFrame, names: Sequence[str]) -> str | None:
+    """The first column that has one of these canonical names."""
+    return next((column for name in names for column in table.columns if canonical(column) == name), None)
+
+
+def names_uids(column: pd.Series) -> bool:
+    """Whether all values that are there are DICOM UIDs (PS3.5 9)."""
+    values = _values(column)
+    return bool(values) and all(_UID.fullmatch(value) for value in values)
+
+
+def patients(table: pd.DataFrame) -> list[str | None] | None:
+    """The patient of each row; None where no column names patients."""
+    column = column_called(table, _PATIENT)
+    return None if column is None else [value or None for value in table[column]]
+
+
+def sites(table: pd.DataFrame) -> list[str | None]:
+    """The site of each row."""
+    column = column_called(table, _SITE)
+    return [None] * len(table) if column is None else [value or None for value in table[column]]
+
+
+def splits(table: pd.DataFrame, path: Path) -> list[Split | None]:
+    """The official split of each row.
+
+    Raises:
+        SourceError: a word that is no split.
+    """
+    column = column_called(table, ("split",))
+    if column is None:
+        return [None] * len(table)
+    unknown = sorted({value for value in table[column] if value and split_of(value) is None})
+    if unknown:
+        raise SourceError(f"{path}: column '{column}' is expected to say train, val or test; found {_listed(unknown)}.")
+    return [split_of(value) for value in table[column]]
+
+
+def truth(table: pd.DataFrame, path: Path, log: ProblemLog, *, besides: Sequence[str]) -> Truth:
+    """The labels of each row.
+
+    One column of words or numbers is "single-label". One column of 0 and 1 (or no and yes) is too: its classes
+    are "not NAME" and "NAME", or the values themselves if it is merely called "label" or the like. Several
+    columns of 0 and 1 are "multi-label"; an empty value is not known.
+
+    Args:
+        table: as from `read_table`.
+        path: for messages.
+        log: is told which columns are no labels, and what is odd about those that are.
+        besides: columns that name the image.
+
+    Raises:
+        SourceError: no label column, or columns that do not go together.
+    """
+    candidates = _candidates(table, log, besides)
+    if not candidates:
+        raise SourceError(
+            f"{path}: a label column is expected beside the image's: words, a few whole numbers, or 0 and 1. Found "
+            f"columns {_listed(list(table.columns))}."
+        )
+    words = [column for column in candidates if not _is_binary(table[column])]
+    if len(candidates) > 1 and words:
+        column = _the_label_among(candidates, words)
+        if column is None:
+            raise SourceError(
+                f"{path}: several label columns ({_listed(candidates)}) must each say 0 or 1 (or no and yes), or "
+                f"nothing where it is not known; column '{words[0]}' says {_listed(_values(table[words[0]]))}. Keep "
+                f"one label column, or name what is no label '{_ATTRIBUTE_PREFIX}_...' (patients: 'patient_id')."
+            )
+        for other in candidates:
+            if other != column:
+                log.add("column-not-used-as-label", other)
+        candidates = [column]
+    found = _single(table[candidates[0]]) if len(candidates) == 1 else _several(table[candidates])
+    _check(found, log)
+    return found
+
+
+def attributes(table: pd.DataFrame, *, besides: Sequence[str]) -> list[dict[str, str | float | None]]:
+    """What else the table says of each row: all columns that are no label and have no meaning of their own."""
+    named = {column_called(table, names) for names in (_PATIENT, _SITE, ("split",))} | set(besides)
+    columns = [column for column in table.columns if column not in named]
+    return [
+        {column: _number_or_text(value) for column, value in zip(columns, row, strict=True)}
+        for row in table[columns].itertuples(index=False)
+    ]
+
+
+def _candidates(table: pd.DataFrame, log: ProblemLog, besides: Sequence[str]) -> list[str]:
+    named = {column_called(table, names) for names in (_PATIENT, _SITE, ("split",))} | set(besides)
+    candidates = []
+    for column in table.columns:
+        name = canonical(column)
+        if column in named or name in _ATTRIBUTES or name.startswith(_ATTRIBUTE_PREFIX) or names_uids(table[column]):
+            continue
+        if _is_label(table[column]):
+            candidates.append(column)
+        else:
+            log.add("column-not-used-as-label", column)
+    if len(candidates) > 1:  # one word for all cases parts nothing
+        for column in [column for column in candidates if len(_values(table[column])) == 1]:
+            if not _is_binary(table[column]):
+                candidates.remove(column)
+                log.add("column-not-used-as-label", column)
+    return candidates
+
+
+def _is_label(column: pd.Series) -> bool:
+    values = _values(column)
+    if not values:
+        return False
+    if _is_binary(column):
+        return True
+    numbers = [_number_or_text(value) for value in values]
+    if all(isinstance(number, float) for number in numbers):
+        whole = all(isinstance(number, float) and number.is_integer() for number in numbers)
+        return whole and len(values) <= max(2, min(_MOST_NUMBERS, len(column) // 2))
+    return len(values) <= max(2, min(_MOST_WORDS, len(column) // 2))
+
+
+def _is_binary(column: pd.Series) -> bool:
+    values = {value.lower() for value in _values(column)}
+    return bool(values) and values <= {*_TRUE, *_FALSE}
+
+
+def _the_label_among(candidates: list[str], words: list[str]) -> str | None:
+    """The one column that is called a label, where no column of 0 and 1 competes with it."""
+    called = [column for column in candidates if canonical(column) in _LABEL]
+    return called[0] if len(called) == 1 and len(words) == len(candidates) else None
+
+
+def _single(column: pd.Series) -> Truth:
+    name = str(column.name)
+    if _is_binary(column) and canonical(name) not in _LABEL:
+        classes = (f"not {name}", name)
+        known = [_yes(value) for value in column]
+        labels = [dict.fromkeys(classes) if yes is None else {classes[0]: not yes, name: yes} for yes in known]
+        return Truth("single-label", classes, tuple(labels), (name,))
+    values = tuple(_values(column))
+    words = [{each: each == value if value else None for each in values} for value in column]
+    return Truth("single-label", values, tuple(words), (name,))
+
+
+def _several(table: pd.DataFrame) -> Truth:
+    classes = tuple(str(column) for column in table.columns)
+    labels = tuple(
+        {column: _yes(value) for column, value in zip(classes, row, strict=True)}
+        for row in table.itertuples(index=False)
+    )
+    return Truth("multi-label", classes, labels, classes)
+
+
+def _check(found: Truth, log: ProblemLog) -> None:
+    by_lower: dict[str, list[str]] = {}
+    for name in found.classes:
+        by_lower.setdefault(" ".join(name.lower().split()), []).append(name)
+    for names in by_lower.values():
+        if len(names) > 1:
+            log.add("similar-class-names", " / ".join(names))
+
+
+def _yes(value: str) -> bool | None:
+    return value.lower() in _TRUE if value else None
+
+
+def _values(column: pd.Series) -> list[str]:
+    """The different values of a column, numbers by size and then words."""
+
+    def order(value: str) -> tuple[bool, float, str]:
+        number = _number_or_text(value)
+        return (False, number, value) if isinstance(number, float) else (True, 0.0, value.lower() + value)
+
+    return sorted({value for value in column if value}, key=order)
+
+
+def _number_or_text(value: str) -> str | float | None:
+    if not value:
+        return None
+    if re.fullmatch(r"[+-]?\d+([.,]\d+)?([eE][+-]?\d+)?", value):
+        return float(value.replace(",", "."))
+    return value
+
+
+def _listed(values: Sequence[str]) -> str:
+    shown = ", ".join(f"'{value}'" for value in values[:5])
+    return shown if len(values) <= 5 else f"{shown} and {len(values) - 5} more"

@@ -1,0 +1,81 @@
+"""What the header of an image file says, without decoding its pixels."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import pydicom
+import tifffile
+from PIL import Image as PillowImage
+from pydicom.dataset import Dataset
+
+from overread.data.sources.files import is_dicom
+from overread.study import pseudonym
+
+_TAGS = [
+    "SOPInstanceUID",
+    "SeriesInstanceUID",
+    "PatientID",
+    "NumberOfFrames",
+    "Rows",
+    "Columns",
+    "InstanceNumber",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+]
+
+
+def dicom_header(path: Path) -> Dataset | None:
+    """The few elements of a DICOM header that say which image this is; None where it cannot be read."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what a lax header means is judged when its pixels are read
+            return pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS), force=True)
+    except Exception:  # a damaged file is named when its pixels are read
+        return None
+
+
+def text_of(header: Dataset | None, keyword: str) -> str | None:
+    """One element as text; None where it is absent, empty or damaged."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            value = None if header is None else header.get(keyword)
+    except Exception:  # pydicom converts values late, and raises what the value makes it raise
+        return None
+    text = "" if value is None else str(value).strip()
+    return text or None
+
+
+def patient_of(header: Dataset | None) -> str | None:
+    """The pseudonym of the patient whom a header names."""
+    identity = text_of(header, "PatientID")
+    return None if identity is None else pseudonym(identity)
+
+
+def patient_in_file(path: Path) -> str | None:
+    """The pseudonym of the patient whom a file names: DICOM does, other formats do not."""
+    return patient_of(dicom_header(path)) if is_dicom(path) else None
+
+
+def size_px(path: Path) -> tuple[int, int] | None:
+    """(row, column) of a flat image; None where the header does not say."""
+    if is_dicom(path):
+        header = dicom_header(path)
+        rows, columns = text_of(header, "Rows"), text_of(header, "Columns")
+        return (int(rows), int(columns)) if rows and columns else None
+    try:
+        with PillowImage.open(path) as image:
+            return image.height, image.width
+    except Exception:  # whatever a decoder raises on a damaged file
+        return _tiff_size_px(path)
+
+
+def _tiff_size_px(path: Path) -> tuple[int, int] | None:
+    try:
+        with tifffile.TiffFile(path) as file:
+            shape = file.series[0].keyframe.shape
+            return int(shape[0]), int(shape[1])
+    except Exception:  # whatever a decoder raises on a damaged file
+        return None

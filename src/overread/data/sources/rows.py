@@ -1,0 +1,171 @@
+"""From the rows of a table to cases: which image a row names, and what it says of it."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from overread.data.manifest import Case, ImageRef, Manifest
+from overread.data.problem_kinds import ProblemLog
+from overread.data.sources import columns
+from overread.data.sources.files import case_ids, is_dicom, is_image, is_table, name_in, stem_of, tables_in
+from overread.data.sources.headers import patient_in_file
+from overread.errors import SourceError
+
+_IMAGE = (
+    *("path", "filepath", "imagepath", "file", "filename", "imagefile", "imagefilename", "image", "img"),
+    *("imagename", "imageid", "fileid", "id", "name"),
+)
+_LOOKS_LIKE_FILE = re.compile(r".+\.(png|jpe?g|tiff?|bmp|dcm|dicom|nii|nii\.gz)", re.IGNORECASE)
+
+
+class Files:
+    """The images of a folder, to be found as tables name them: with or without `images/` and extension."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._listed: dict[Path, dict[str, list[Path]]] = {}
+
+    def named(self, value: str) -> list[Path]:
+        """The images that a value of a table may mean; more than one for a name that is ambiguous."""
+        name = unicodedata.normalize("NFC", value.replace("\\", "/").removeprefix("./"))
+        parts = name.split("/")
+        if not name or not parts[-1]:
+            return []
+        if parts[0] == "" or ".." in parts or re.match(r"[A-Za-z]:/", name):
+            elsewhere = (self.folder / name).resolve()
+            return [elsewhere] if elsewhere.is_file() and is_image(elsewhere) else []
+        return self._below(self.folder, parts) or self._below(self.folder / "images", parts)
+
+    def _below(self, folder: Path, parts: list[str]) -> list[Path]:
+        for part in parts[:-1]:
+            folder = next(filter(Path.is_dir, self._list(folder).get(part, [])), folder / part)
+        found = [path for path in self._list(folder).get(parts[-1], []) if path.is_file() and is_image(path)]
+        exact = [path for path in found if unicodedata.normalize("NFC", path.name) == parts[-1]]
+        return exact or found
+
+    def _list(self, folder: Path) -> dict[str, list[Path]]:
+        """Every entry of a folder under its name and under its name without extension."""
+        if folder not in self._listed:
+            names: dict[str, list[Path]] = {}
+            for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+                name = unicodedata.normalize("NFC", path.name)
+                for key in {name, stem_of(name)}:
+                    names.setdefault(key, []).append(path)
+            self._listed[folder] = names
+        return self._listed[folder]
+
+
+def table_of(path: Path) -> Path | None:
+    """The table that a path means: itself, or the only one directly in the folder; None where there is none.
+
+    Raises:
+        SourceError: several tables.
+    """
+    found = [path] if path.is_file() and is_table(path) else tables_in(path) if path.is_dir() else []
+    if len(found) > 1:
+        raise SourceError(
+            f"{path}: one table is expected; found {', '.join(table.name for table in found)}. Give the one to use as "
+            "DATA, or take the others away."
+        )
+    return found[0] if found else None
+
+
+def image_column(table: pd.DataFrame, files: Files) -> str | None:
+    """The column whose values are image files, or for want of one that is called and looks so; None: no such one.
+
+    Raises:
+        SourceError: several columns name different files and none is called like a path.
+    """
+    there = {column: sum(bool(files.named(value)) for value in table[column]) for column in table.columns}
+    full = [column for column in table.columns if there[column] * 2 >= sum(table[column] != "") > 0]
+    called = [column for name in _IMAGE for column in table.columns if columns.canonical(column) == name]
+    if len(full) == 1:
+        return full[0]
+    if full:
+        for column in called:
+            if column in full:
+                return column
+        raise SourceError(f"Columns {', '.join(full)} all name images. Call the one to learn from 'file'.")
+    some = [column for column in called if there[column] or table[column].map(_looks_like_file).all()]
+    return some[0] if some else None
+
+
+def images_of_rows(values: pd.Series, files: Files, log: ProblemLog) -> dict[int, Path]:
+    """Row -> image, for the rows whose image is there; the others are named in the log."""
+    images: dict[int, Path] = {}
+    taken: dict[Path, int] = {}
+    for row, value in enumerate(values):
+        found = files.named(value)
+        if not found:
+            log.add("label-without-file", value or f"row {row + 1}")
+        elif len(found) > 1:
+            log.add("ambiguous-file", value)
+        elif found[0] in taken:
+            log.add("file-named-twice", value)
+        else:
+            images[row] = found[0]
+            taken[found[0]] = row
+    return images
+
+
+def manifest_of_rows(
+    table: pd.DataFrame,
+    images: Mapping[int, tuple[Path, ...]],
+    file: Path,
+    log: ProblemLog,
+    *,
+    source: str,
+    naming: list[str],
+    ids: dict[int, str] | None = None,
+) -> Manifest:
+    """The manifest of a table whose rows were matched with images.
+
+    Args:
+        table: as from `columns.read_table`.
+        images: row -> its images; other rows are left out.
+        file: the table's path.
+        log: is told what is met.
+        source: the name of the layout.
+        naming: the columns that name the image.
+        ids: row -> case id; by default made from the image's path.
+    """
+    kept = table.iloc[list(images)]
+    rows = list(images.values())
+    truth = columns.truth(kept, file, log, besides=naming)
+    patients = columns.patients(kept)
+    if ids is None:
+        by_name = case_ids(name_in(paths[0], file.parent) for paths in rows)
+        names = [by_name[name_in(paths[0], file.parent)] for paths in rows]
+    else:
+        names = [ids[row] for row in images]
+    said = columns.attributes(kept, besides=[*naming, *truth.columns])
+    splits, sites = columns.splits(kept, file), columns.sites(kept)
+    cases = []
+    for position, (case_id, paths) in enumerate(zip(names, rows, strict=True)):
+        patient = patient_in_file(paths[0]) if patients is None else patients[position]
+        if patient is None and (patients is not None or is_dicom(paths[0])):
+            log.add("patient-not-known", case_id)
+        if None in truth.labels[position].values():
+            log.add("unknown-label", case_id)
+        cases.append(
+            Case(
+                case_id,
+                patient or case_id,
+                tuple(ImageRef(path) for path in paths),
+                labels=truth.labels[position],
+                split=splits[position],
+                site=sites[position],
+                attributes=said[position],
+            )
+        )
+    cases.sort(key=lambda case: case.case_id)
+    return Manifest(file.stem, source, truth.task, truth.classes, tuple(cases), log.problems())
+
+
+def _looks_like_file(value: str) -> bool:
+    return not value or _LOOKS_LIKE_FILE.fullmatch(value) is not None
