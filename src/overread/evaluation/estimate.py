@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -39,3 +40,8 @@ class Estimate:
     def as_json(self) -> dict[str, Any]:
         """The row of `evaluation.json`."""
         return asdict(self)
+
+
+def estimates_as_json(estimates: Sequence[Estimate]) -> list[dict[str, Any]]:
+    """The rows of `evaluation.json`, in order; numbers and None only, so that the JSON is strict."""
+    return [estimate.as_json() for estimate in estimates]

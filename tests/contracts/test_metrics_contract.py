@@ -1,0 +1,98 @@
+"""What every metric of the catalogue keeps to, so that a new one is tested before its author writes a test."""
+
+import numpy as np
+import pytest
+
+from overread.errors import UndefinedMetric
+from overread.evaluation.labels import LabelQuestion
+from overread.evaluation.marks import MarkQuestion
+from overread.evaluation.metric import Metric, metrics
+from overread.finding import Finding, Mask, Region
+
+SIDE = 40
+
+
+def region(left: int, top: int, width: int, height: int) -> Region:
+    pixels = np.zeros((SIDE, SIDE), dtype=bool)
+    pixels[top : top + height, left : left + width] = True
+    return Region.from_mask(Mask.from_array(pixels))
+
+
+def labels(seed: int, kinds: tuple[int, ...] = (0, 1)) -> LabelQuestion:
+    rng = np.random.default_rng(seed)
+    return LabelQuestion.ask(rng.permutation(np.resize(kinds, 24)), np.round(rng.random(24), 1))
+
+
+def marks(seed: int, *, nothing_true: bool = False, backwards: bool = False) -> MarkQuestion:
+    rng = np.random.default_rng(seed)
+    truth, predicted = {}, {}
+    for image in range(8):
+        spots = [(*rng.integers(0, SIDE - 10, size=2), *rng.integers(5, 10, size=2)) for _ in range(image % 4)]
+        truth[f"{image}"] = [] if nothing_true else [Finding("mass", region(*spot)) for spot in spots]
+        said = [region(left, top, width, height - 1) for left, top, width, height in spots]
+        predicted[f"{image}"] = [Finding("mass", place, score=rng.random()) for place in said]
+        predicted[f"{image}"].append(Finding("mass", region(*rng.integers(5, 10, size=4)), score=rng.random()))
+    if backwards:
+        truth, predicted = dict(reversed(truth.items())), dict(reversed(predicted.items()))
+    return MarkQuestion.ask(truth, predicted, label="mass", kind="masks")
+
+
+def question(metric: Metric, seed: int):
+    return labels(seed) if metric.of is LabelQuestion else marks(seed)
+
+
+@pytest.fixture(params=list(metrics))
+def metric(request: pytest.FixtureRequest) -> Metric:
+    return metrics.get(request.param)
+
+
+def test_a_metric_says_what_it_is(metric):
+    assert metric.says
+    assert metric.better in ("higher", "lower")
+    assert metric.of in (LabelQuestion, MarkQuestion)
+
+
+def test_every_draw_is_between_nought_and_one_or_undefined(metric):
+    asked = question(metric, 0)
+    counts = np.random.default_rng(0).integers(0, 3, size=(50, asked.patients)).astype(float)
+    values = metric.over_draws(asked.drawn(counts))
+    assert values.shape == (50,)
+    assert np.isfinite(values).any()
+    assert ((values >= 0) & (values <= 1) | np.isnan(values)).all()
+
+
+def test_many_draws_at_once_equal_one_after_the_other(metric):
+    asked = question(metric, 1)
+    counts = np.random.default_rng(1).integers(0, 3, size=(10, asked.patients)).astype(float)
+    together = metric.over_draws(asked.drawn(counts))
+    alone = [metric.over_draws(asked.drawn(row[None]))[0] for row in counts]
+    assert together == pytest.approx(alone, abs=1e-12, nan_ok=True)
+
+
+def test_counting_every_case_twice_changes_nothing(metric):
+    asked = question(metric, 2)
+    once, twice = (metric.over_draws(asked.drawn(np.full((1, asked.patients), n)))[0] for n in (1.0, 2.0))
+    assert once == pytest.approx(twice, abs=1e-12)
+
+
+def test_the_order_of_cases_is_irrelevant(metric):
+    if metric.of is LabelQuestion:
+        rng = np.random.default_rng(3)
+        truth, scores, order = rng.integers(2, size=30), np.round(rng.random(30), 1), rng.permutation(30)
+        assert metric(truth, scores) == pytest.approx(metric(truth[order], scores[order]), abs=1e-12)
+    else:
+        assert metric.value(marks(3)) == metric.value(marks(3, backwards=True))
+
+
+def test_truth_that_lacks_what_a_metric_rests_on_raises_instead_of_giving_a_number(metric):
+    without = {
+        "positives": lambda: labels(4, (0,)),
+        "negatives": lambda: labels(4, (1,)),
+        "truths": lambda: marks(4, nothing_true=True),
+        "matches": lambda: marks(4, nothing_true=True),
+        "cases": lambda: LabelQuestion.ask([], []),
+    }
+    assert metric.rests_on
+    for what in metric.rests_on:
+        with pytest.raises(UndefinedMetric, match="found none"):
+            metric.value(without[what]())
