@@ -1,0 +1,325 @@
+"""The command line: one command for each verb of the pipeline, and the only module that prints results."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import traceback
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from overread import __version__
+from overread.errors import OverreadError
+from overread.progress import Progress, Silent
+from overread.terminal import Bars, Lines
+
+if TYPE_CHECKING:  # these take seconds to import; a command imports what it needs when it runs
+    from overread.data.manifest import Manifest, Problem
+    from overread.evaluation.estimate import Estimate
+
+DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
+DEMO_FOLDER = Path("overread-demo")
+
+Run = Callable[[argparse.Namespace, Progress], int]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        0: done. 1: failed, with the reason on stderr. 2: wrong usage. 130: stopped by Ctrl-C.
+    """
+    arguments = _parser().parse_args(argv)
+    progress: Progress = Silent() if arguments.quiet else Bars() if sys.stderr.isatty() else Lines()
+    with _listening(progress, debug=arguments.debug):
+        try:
+            run: Run = arguments.run
+            code = run(arguments, progress)
+            sys.stdout.flush()
+            return code
+        except KeyboardInterrupt:
+            return _failed("stopped by Ctrl-C.", INTERRUPTED, arguments)
+        except BrokenPipeError:  # whoever read our output has left, such as `head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return FAILED
+        except (OverreadError, OSError) as error:
+            return _failed(str(error), FAILED, arguments)
+        except Exception as error:
+            # Its own message stays away: it may quote a header, and with it a patient's name.
+            reason = f"an unexpected {type(error).__name__}; run the same again with --debug and report what it prints."
+            return _failed(reason, FAILED, arguments)
+
+
+def _failed(reason: str, code: int, arguments: argparse.Namespace) -> int:
+    if arguments.debug:
+        traceback.print_exc()
+    print(f"overread: {reason}", file=sys.stderr)
+    return code
+
+
+class _Tell(logging.Handler):
+    """Log lines go where progress goes, so that they do not run into a bar."""
+
+    def __init__(self, progress: Progress) -> None:
+        super().__init__()
+        self._progress = progress
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._progress.say(self.format(record))
+
+
+@contextmanager
+def _listening(progress: Progress, *, debug: bool) -> Iterator[None]:
+    """Show Overread's own log; other libraries' warnings can quote patient data and are shown to --debug only."""
+    tell, silence, log = _Tell(progress), logging.NullHandler(), logging.getLogger("overread")
+    log.addHandler(tell)
+    log.setLevel(logging.DEBUG if debug else logging.WARNING)
+    with warnings.catch_warnings():
+        if not debug:
+            warnings.simplefilter("ignore")
+            logging.getLogger().addHandler(silence)
+        try:
+            yield
+        finally:
+            log.removeHandler(tell)
+            logging.getLogger().removeHandler(silence)
+
+
+# ---- commands ------------------------------------------------------------------------------------------------
+
+
+def _demo(arguments: argparse.Namespace, progress: Progress) -> int:
+    from overread import pipeline
+
+    report = pipeline.demo(arguments.out, device=arguments.device, progress=progress)
+    print(f"The report is {report}")
+    return DONE
+
+
+def _inspect(arguments: argparse.Namespace, progress: Progress) -> int:
+    from overread import pipeline
+
+    inspection = pipeline.inspect(arguments.data, source=arguments.source, progress=progress)
+    rows = [*_summary(inspection.manifest), *((name, str(value)) for name, value in inspection.facts.items())]
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        print(f"{name:<{width}}  {value}")
+    return _print_problems(inspection.problems)
+
+
+def _summary(manifest: Manifest) -> list[tuple[str, str]]:
+    cases = manifest.cases
+    if manifest.marks_lesions:
+        marks = [mark.label for case in cases for mark in case.marks or ()]
+        counts, unit = Counter(marks), "marks"
+    else:
+        counts, unit = Counter(name for case in cases for name, present in case.labels.items() if present), "cases"
+    splits = Counter(case.split or "none" for case in cases)
+    what = f"{manifest.name} ({manifest.source}, {manifest.task}{', simulated' if manifest.simulated else ''})"
+    return [
+        ("data set", what),
+        ("cases", str(len(cases))),
+        ("patients", str(len({case.patient_id for case in cases}))),
+        *((f"class {name}", f"{counts[name]} {unit}") for name in manifest.classes),
+        ("splits", ", ".join(f"{name} {count}" for name, count in sorted(splits.items()))),
+    ]
+
+
+def _print_problems(problems: Sequence[Problem]) -> int:
+    errors = [problem for problem in problems if problem.severity == "error"]
+    others = [problem for problem in problems if problem.severity != "error"]
+    print()
+    for problem in (*errors, *others):
+        print(f"{problem.severity}: {problem.message} [{problem.name}]")
+        for where in problem.where[:5]:
+            print(f"    {where}")
+        if len(problem.where) > 5:
+            print(f"    and {len(problem.where) - 5} more")
+    print(f"{len(errors)} errors, {len(others)} warnings." if problems else "No problems were found.")
+    return FAILED if errors else DONE
+
+
+def _recipe_new(arguments: argparse.Namespace, progress: Progress) -> int:
+    from overread import pipeline
+
+    print(pipeline.propose(arguments.data, source=arguments.source, progress=progress), end="")
+    return DONE
+
+
+def _recipe_show(arguments: argparse.Namespace, _: Progress) -> int:
+    from overread.recipe import load_recipe
+
+    print(load_recipe(arguments.recipe).resolved().to_toml(), end="")
+    return DONE
+
+
+def _train(arguments: argparse.Namespace, progress: Progress) -> int:
+    from overread import pipeline
+
+    run = pipeline.train(
+        arguments.recipe,
+        arguments.data,
+        arguments.out,
+        source=arguments.source,
+        device=arguments.device,
+        precision=arguments.precision,
+        progress=progress,
+    )
+    print(f"The run is {run}")
+    return DONE
+
+
+def _evaluate(arguments: argparse.Namespace, progress: Progress) -> int:
+    from overread import pipeline
+
+    estimates = pipeline.evaluate(
+        arguments.bundle,
+        arguments.data,
+        arguments.out,
+        split=arguments.split,
+        source=arguments.source,
+        device=arguments.device,
+        progress=progress,
+    )
+    for estimate in estimates:
+        if estimate.subgroup is None:
+            print(_estimate_line(estimate))
+    print(f"The evaluation is {arguments.out}")
+    return DONE
+
+
+def _estimate_line(estimate: Estimate) -> str:
+    name = estimate.metric if estimate.class_name is None else f"{estimate.metric} of {estimate.class_name}"
+    rests_on = f"{estimate.n_cases} cases of {estimate.n_patients} patients, {estimate.n_positive} positive"
+    if estimate.value is None:
+        return f"{name}: not defined ({estimate.method}; {rests_on})"
+    number = f"{estimate.value:.3f}"
+    if estimate.low is not None and estimate.high is not None:
+        number += f" ({estimate.level:.0%} interval {estimate.low:.3f} to {estimate.high:.3f})"
+    return f"{name}: {number}, {rests_on}"
+
+
+def _read(arguments: argparse.Namespace, progress: Progress) -> int:
+    from overread import pipeline
+
+    predictions = pipeline.read(
+        arguments.bundle, arguments.images, arguments.out, device=arguments.device, progress=progress
+    )
+    refused = [prediction for prediction in predictions if prediction.refused is not None]
+    print(f"{len(predictions) - len(refused)} of {len(predictions)} images were read; the readings are {arguments.out}")
+    for prediction in refused:
+        print(f"refused: {prediction.case_id}: {prediction.refused}", file=sys.stderr)
+    return FAILED if refused else DONE
+
+
+# ---- what may be typed ---------------------------------------------------------------------------------------
+
+
+class _Parser(argparse.ArgumentParser):
+    """Wrong usage in one line and where to look."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(WRONG_USAGE, f"{self.format_usage()}overread: {message}\nSee {self.prog} --help.\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="overread",
+        description="A second reading of medical images. For research; not a medical device.",
+        epilog="example:\n  overread demo",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    _add_everywhere(parser, default=False)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    demo = _command(commands, "demo", _demo, "learn from simulated images and show everything that comes out", "demo")
+    demo.add_argument("--out", type=Path, default=DEMO_FOLDER, metavar="DIR", help="folder (default: %(default)s)")
+    _add_device(demo)
+
+    inspect = _command(commands, "inspect", _inspect, "say what a data set is and what is wrong", "inspect images/")
+    _add_data(inspect)
+
+    recipe = commands.add_parser(
+        "recipe",
+        help="propose a recipe, or show one",
+        description="Propose a recipe, or show one.",
+        epilog="example:\n  overread recipe show breastmnist-cnn",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_everywhere(recipe, default=argparse.SUPPRESS)
+    verbs = recipe.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    new = _command(verbs, "new", _recipe_new, "propose a recipe for a data set", "recipe new images/ > my-recipe.toml")
+    _add_data(new)
+    show = _command(verbs, "show", _recipe_show, "print a recipe with every setting", "recipe show breastmnist-cnn")
+    _add_recipe(show)
+
+    train = _command(
+        commands, "train", _train, "learn from a data set and measure", "train my-recipe.toml images/ --out run/"
+    )
+    _add_recipe(train)
+    _add_data(train)
+    train.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder of the run")
+    _add_device(train)
+    train.add_argument("--precision", choices=["float32", "bf16"], help="instead of what the recipe says")
+
+    evaluate = _command(
+        commands, "evaluate", _evaluate, "measure a bundle on a data set", "evaluate run/bundle images/ --out eval/"
+    )
+    _add_bundle(evaluate)
+    _add_data(evaluate)
+    evaluate.add_argument("--out", type=Path, required=True, metavar="EVAL", help="folder of the evaluation")
+    evaluate.add_argument("--split", choices=["train", "val", "test"], help="only this split of the data set")
+    _add_device(evaluate)
+
+    read = _command(commands, "read", _read, "read new images", "read run/bundle images/0031.png --out readings/")
+    _add_bundle(read)
+    read.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="an image, or a folder of them")
+    read.add_argument("--out", type=Path, required=True, metavar="OUT", help="folder of the readings")
+    _add_device(read)
+    return parser
+
+
+def _command(
+    commands: argparse._SubParsersAction[_Parser], name: str, run: Run, says: str, example: str
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        name,
+        help=says,
+        description=f"{says[0].upper()}{says[1:]}.",
+        epilog=f"example:\n  overread {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    _add_everywhere(parser, default=argparse.SUPPRESS)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_everywhere(parser: argparse.ArgumentParser, *, default: bool | str) -> None:
+    parser.add_argument("--debug", action="store_true", default=default, help="show where an error came from")
+    parser.add_argument("--quiet", action="store_true", default=default, help="show results and errors only")
+    parser.add_argument("--version", action="version", version=f"overread {__version__}")
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("data", type=Path, metavar="DATA", help="folder or file of the data set")
+    parser.add_argument("--source", metavar="NAME", help="layout of the data set, where it cannot be told apart")
+
+
+def _add_recipe(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe", metavar="RECIPE", help="a recipe's file, or the name of one that comes with Overread")
+
+
+def _add_bundle(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder of a trained bundle")
+
+
+def _add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: %(default)s")

@@ -1,0 +1,253 @@
+"""A recipe to begin with: what a data set looks like decides, and every choice says why."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+import numpy as np
+
+from overread.data.manifest import Case, Manifest
+from overread.errors import InputError, UnreadableImage
+from overread.image import Image
+
+LOOKED_AT = 12
+"""Images that are read to see what they are like, spread over the data set."""
+
+# (up to this many pixels on the longer side, side to bring images to)
+SIDES_FOR_LABELS = ((32, 112), (64, 128), (128, 160), (None, 224))
+
+# (up to this many cases, epochs, cases a step)
+LABEL_TRAINING = ((100, 40, 8), (400, 30, 16), (2000, 20, 32), (10_000, 10, 32), (None, 5, 64))
+MARK_TRAINING = ((50, 60, 2), (200, 40, 4), (1000, 20, 4), (None, 10, 8))
+
+LONGEST_FOR_MARKS = 768
+"""Pixels of the longer side beyond which marking takes too long on a small machine."""
+
+WANTED_MARK_SIDE = 32.0
+"""Pixels that the middle lesion should measure; smaller ones have too few features to be told apart."""
+
+FOLDS = 5
+PATIENTS_FOR_VALIDATION = 40
+
+Lines = list[tuple[str, str]]
+"""A line of TOML and why it is so."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a few images of a data set are like."""
+
+    images: tuple[Image, ...]
+
+    @classmethod
+    def at(cls, cases: Sequence[Case]) -> Look:
+        """Read a few images, spread evenly.
+
+        Raises:
+            InputError: none can be read, or they are volumes.
+        """
+        from overread import io
+
+        chosen = sorted({round(place) for place in np.linspace(0, len(cases) - 1, min(LOOKED_AT, len(cases)))})
+        images = []
+        for ref in [ref for index in chosen for ref in cases[index].images[:1]]:
+            try:
+                images.append(io.read(ref.path, item=ref.item))
+            except UnreadableImage:  # `overread inspect` names them all
+                continue
+        if not images:
+            raise InputError(
+                f"None of {len(chosen)} images that were looked at can be read. See: overread inspect DATA"
+            )
+        if any(len(image.shape) != 2 for image in images):
+            raise InputError("A recipe can be proposed for flat images only; found volumes.")
+        return cls(tuple(images))
+
+    @property
+    def side(self) -> int:
+        """The longer side of the middle image, in pixels."""
+        return int(median(max(image.shape) for image in self.images))
+
+    @property
+    def size(self) -> str:
+        """Sizes in words, (row x column)."""
+        sizes = Counter(" x ".join(map(str, image.shape)) for image in self.images)
+        return f"{sizes.most_common(1)[0][0]} px" + (" and others" if len(sizes) > 1 else "")
+
+    @property
+    def channels(self) -> frozenset[int]:
+        """How many channels images have."""
+        return frozenset(image.channels for image in self.images)
+
+    @property
+    def is_grey(self) -> bool:
+        """Whether all images are grey, also where they are kept as colours."""
+        return all(np.ptp(image.pixels, axis=0).max() == 0 for image in self.images)
+
+    @property
+    def is_hu(self) -> bool:
+        """Whether all images are in Hounsfield units."""
+        return all(image.units == "HU" for image in self.images)
+
+    @property
+    def is_deep(self) -> bool:
+        """Whether images have more than 8 bits, so that a few bright pixels can set the range."""
+        return any(image.pixels.max() > 255 or image.pixels.min() < 0 for image in self.images)
+
+
+def propose(manifest: Manifest) -> str:
+    """A sensible recipe for a data set, as TOML with a comment behind each choice.
+
+    Raises:
+        InputError: no image can be read, there is no case to learn from, or images are volumes.
+    """
+    cases = [case for case in manifest.cases if case.split != "test"]
+    if not cases:
+        raise InputError(f"'{manifest.name}' has no case to learn from outside its test split.")
+    look = Look.at(cases)
+    family = "mask-rcnn" if manifest.marks_lesions else "cnn"
+    patients = len({case.patient_id for case in cases})
+    parts = {
+        "data": _data(manifest, cases),
+        "preprocessing": [("steps = [", ""), *_steps(look, cases, marks=manifest.marks_lesions), ("]", "")],
+        "augmentation": _augmentation(look),
+        "model": [
+            (f'family = "{family}"', "marks lesions" if manifest.marks_lesions else "classifies whole images"),
+            ('backbone = "tf_efficientnet_lite0"', "small enough to train without a graphics card"),
+            ('weights = "imagenet"', "a network that has seen photographs needs fewer medical images"),
+        ],
+        "training": _training(cases, patients, marks=manifest.marks_lesions),
+    }
+    lines = [
+        f"# Proposed for {_in_comment(manifest.name)}: {manifest.task}, {len(cases)} images of {patients} patients, "
+        f"{look.size}.",
+        "# A beginning, made by simple rules; see what every setting is: overread recipe show THIS-FILE",
+        f'name = "{_slug(manifest.name)}-{family}"',
+    ]
+    for section, told in parts.items():
+        lines += ["", f"[{section}]", *(f"{line}  # {why}" if why else line for line, why in told)]
+    return "\n".join(lines) + "\n"
+
+
+def _data(manifest: Manifest, cases: Sequence[Case]) -> Lines:
+    patients = len({case.patient_id for case in cases})
+    splits = {case.split for case in cases}
+    lines: Lines
+    if manifest.marks_lesions and splits == {"train", "val"}:
+        lines = [
+            ('scheme = "official"', "the data set has its own val split; learning to mark takes too long for folds")
+        ]
+    elif manifest.marks_lesions:
+        lines = [
+            ('scheme = "hold-out"', "learning to mark takes too long for folds"),
+            ("held_out = 0.2", "a fifth of the patients is measured on and never learned from"),
+        ]
+    else:
+        name, rarest = _rarest(manifest, cases)
+        folds = max(2, min(FOLDS, rarest))
+        why = "the usual number" if folds == FOLDS else f"fewer than {FOLDS}: {_in_comment(name)} has {rarest} patients"
+        lines = [
+            ('scheme = "k-fold"', "every case is measured once, by a model that never saw its patient"),
+            (f"folds = {folds}", why),
+        ]
+    if patients < PATIENTS_FOR_VALIDATION:
+        lines.append(("validation = 0.0", f"{patients} patients are too few to give some away for choosing the epoch"))
+    return lines
+
+
+def _rarest(manifest: Manifest, cases: Sequence[Case]) -> tuple[str, int]:
+    """The class that the fewest patients have, and how many these are."""
+    patients: dict[str, set[str]] = defaultdict(set)
+    for case in cases:
+        for name, present in case.labels.items():
+            if present:
+                patients[name].add(case.patient_id)
+    counts = {name: len(patients[name]) for name in manifest.classes}
+    name = min(counts, key=lambda name: (counts[name], name))
+    return name, counts[name]
+
+
+def _steps(look: Look, cases: Sequence[Case], *, marks: bool) -> Lines:
+    lines: Lines = []
+    if look.is_grey and look.channels != {1}:
+        lines.append(('{ step = "grey" }', "the images looked at are grey, though kept as colours"))
+    elif len(look.channels) > 1:
+        lines.append(('{ step = "grey" }', "some images are grey and some in colour; a network needs them alike"))
+    if look.is_hu:
+        lines.append(('{ step = "window", centre = 40.0, width = 400.0 }', "CT in Hounsfield units: soft tissue"))
+    elif look.is_deep:
+        lines.append(
+            (
+                '{ step = "percentile-clip", low = 0.5, high = 99.5 }',
+                "more than 8 bits: a few bright pixels would set the range",
+            )
+        )
+    lines.append(('{ step = "min-max", low = -1.0, high = 1.0 }', "the range that the network was made for"))
+    lines.append(_resize_for_marks(look, cases) if marks else _resize_for_labels(look))
+    return [(f"    # {why}\n    {line},", "") for line, why in lines]
+
+
+def _resize_for_labels(look: Look) -> tuple[str, str]:
+    side = next(to for up_to, to in SIDES_FOR_LABELS if up_to is None or look.side <= up_to)
+    way = "enlarged: the network halves its picture five times" if side > look.side else "as large as it takes to see"
+    return f'{{ step = "resize", height = {side}, width = {side} }}', f"from {look.size}; {way}"
+
+
+def _resize_for_marks(look: Look, cases: Sequence[Case]) -> tuple[str, str]:
+    boxes = [mark.region.box for case in cases for mark in case.marks or () if mark.region is not None]
+    sides = [((right - left) * (bottom - top)) ** 0.5 for left, top, right, bottom in boxes]
+    middle = median(sides) if sides else WANTED_MARK_SIDE
+    factor = 2.0 if middle < WANTED_MARK_SIDE else 1.0
+    if look.side > LONGEST_FOR_MARKS:
+        why = f"{look.size} would take too long"
+    elif factor > 1:
+        why = f"marks measure about {middle:.0f} px: enlarged, so that small ones can be told apart"
+    else:
+        why = f"marks measure about {middle:.0f} px: large enough as they are"
+    return f'{{ step = "resize", factor = {factor}, longest = {LONGEST_FOR_MARKS} }}', why
+
+
+def _augmentation(look: Look) -> Lines:
+    lines = [
+        ("flip = true", "set it to false if left and right mean something in these images"),
+        ("shift = 0.05", "lesions do not always lie at the same place"),
+        ("brightness = 0.1", "machines differ"),
+        ("contrast = 0.1", "machines differ"),
+    ]
+    if look.is_grey:
+        return [*lines, ("rotation_degrees = 10.0", "patients do not always lie straight")]
+    return [
+        *lines,
+        ("flip_vertical = true", "colour, so probably a microscope or a lens, which has no up and down"),
+        ("quarter_turns = true", "likewise"),
+    ]
+
+
+def _training(cases: Sequence[Case], patients: int, *, marks: bool) -> Lines:
+    table = MARK_TRAINING if marks else LABEL_TRAINING
+    epochs, batch = next(rest for up_to, *rest in table if up_to is None or len(cases) <= up_to)
+    lines = [
+        (f"epochs = {epochs}", f"enough for {len(cases)} images"),
+        (
+            f"batch_size = {batch}",
+            "fits into a small machine's memory" if marks else "many steps an epoch for few images",
+        ),
+        ("learning_rate = 0.0005", "lower than from scratch: the weights have learned something already"),
+    ]
+    if patients < PATIENTS_FOR_VALIDATION:
+        lines.append(('keep = "last"', "there is no validation part to choose by"))
+    return lines
+
+
+def _slug(name: str) -> str:
+    """A name fit for a recipe and a folder."""
+    return re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "data"
+
+
+def _in_comment(name: str) -> str:
+    """A name that cannot end its comment; TOML allows no control characters there."""
+    return "".join(letter if letter.isprintable() else "?" for letter in name)

@@ -1,0 +1,265 @@
+import io
+import logging
+import subprocess
+import sys
+import types
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import overread
+from overread.cli import main
+from overread.data.manifest import Case, ImageRef, Manifest, Problem
+from overread.errors import SourceError
+from overread.evaluation.estimate import Estimate
+from overread.finding import Prediction
+from overread.terminal import Lines, time_left
+
+COMMANDS = ["demo", "inspect", "recipe", "recipe new", "recipe show", "train", "evaluate", "read"]
+
+
+@dataclass
+class Stage:
+    """Stands where the pipeline stands: notes what it was asked for, and answers what a test gives it."""
+
+    answer: Any = None
+    asked: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = field(default_factory=list)
+
+    def __getattr__(self, verb: str) -> Any:
+        def asked(*args: Any, **settings: Any) -> Any:
+            settings.pop("progress")
+            self.asked.append((verb, args, settings))
+            if isinstance(self.answer, BaseException):
+                raise self.answer
+            return self.answer
+
+        return asked
+
+
+@pytest.fixture
+def stage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
+    stage = Stage()
+    module = types.ModuleType("overread.pipeline")
+    for verb in ("demo", "inspect", "propose", "train", "evaluate", "read"):
+        setattr(module, verb, getattr(stage, verb))
+    monkeypatch.setitem(sys.modules, "overread.pipeline", module)
+    monkeypatch.setattr(overread, "pipeline", module, raising=False)
+    yield stage
+    assert not logging.getLogger("overread").handlers
+
+
+def manifest(*cases: Case) -> Manifest:
+    return Manifest("lesions", "folders", "single-label", ("benign", "malignant"), cases)
+
+
+def case(number: int, patient: str, label: str) -> Case:
+    labels = {name: name == label for name in ("benign", "malignant")}
+    return Case(f"c{number}", patient, (ImageRef(Path(f"c{number}.png")),), labels, split="train")
+
+
+def test_help_comes_at_once_and_without_torch() -> None:
+    code = """
+import sys
+from overread.cli import main
+try:
+    main(["--help"])
+finally:
+    sys.exit(sorted({"torch", "numpy", "pydantic", "rich"} & set(sys.modules)) or 0)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "not a medical device" in done.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_help_ends_with_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([*command.split(), "--help"])
+    assert stop.value.code == 0
+    last = capsys.readouterr().out.strip().splitlines()[-1]
+    assert last.startswith(f"  overread {command}")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_example_is_understood(command: str, capsys: pytest.CaptureFixture[str], stage: Stage) -> None:
+    with pytest.raises(SystemExit):
+        main([*command.split(), "--help"])
+    typed = capsys.readouterr().out.strip().splitlines()[-1].split(">")[0].split()
+    stage.answer = SourceError("understood")
+    assert typed[0] == "overread"
+    if typed[1:3] == ["recipe", "show"]:
+        return
+    assert main(typed[1:]) == 1
+    assert "understood" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "",
+        "recipe",
+        "dmeo",
+        "inspect",
+        "inspect a b",
+        "train r d",
+        "read b --out o",
+        "inspect a --nosuch",
+        "evaluate b d --out e --split all",
+    ],
+)
+def test_wrong_usage_is_answered_with_2(typed: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(typed.split())
+    assert stop.value.code == 2
+    assert "--help" in capsys.readouterr().err
+
+
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out == f"overread {overread.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "typed", [["--debug", "inspect", "data"], ["inspect", "--debug", "data"], ["inspect", "data", "--debug"]]
+)
+def test_debug_may_stand_before_or_after_the_command(
+    typed: list[str], stage: Stage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage.answer = SourceError("no images in data")
+    assert main(typed) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_refusal_is_one_message_without_a_traceback(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    stage.answer = SourceError("no images in data")
+    assert main(["inspect", "data"]) == 1
+    assert capsys.readouterr().err == "overread: no images in data\n"
+
+
+def test_an_unexpected_error_asks_for_a_report_and_does_not_quote_it(
+    stage: Stage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage.answer = ValueError("cannot parse Doe^Jane")
+    assert main(["inspect", "data"]) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "--debug" in said
+    assert "ValueError" in said
+    assert "Doe" not in said
+
+
+def test_ctrl_c_ends_with_130_and_one_line(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    stage.answer = KeyboardInterrupt()
+    assert main(["demo"]) == 130
+    assert capsys.readouterr().err == "overread: stopped by Ctrl-C.\n"
+
+
+def test_inspect_prints_what_is_there_and_fails_on_errors(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    many = tuple(f"c{number}" for number in range(9))
+    found = [
+        Problem("warning", "few-patients", "Only 2 patients."),
+        Problem("error", "unreadable-file", "9 files cannot be read.", many),
+    ]
+    cases = (case(1, "p1", "benign"), case(2, "p1", "benign"), case(3, "p2", "malignant"))
+    stage.answer = types.SimpleNamespace(manifest=manifest(*cases), problems=found, facts={"image sizes": "28 x 28"})
+    assert main(["inspect", "data", "--source", "folders"]) == 1
+    said = capsys.readouterr().out
+    rows = dict(line.split("  ", 1) for line in said.splitlines() if "  " in line.strip())
+    assert {name: value.strip() for name, value in rows.items()}.items() >= {
+        "cases": "3",
+        "patients": "2",
+        "class benign": "2 cases",
+        "splits": "train 3",
+        "image sizes": "28 x 28",
+    }.items()
+    assert said.index("error: 9 files") < said.index("and 4 more") < said.index("warning: Only 2")
+    assert stage.asked == [("inspect", (Path("data"),), {"source": "folders"})]
+
+
+def test_inspect_is_content_with_a_good_data_set(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    stage.answer = types.SimpleNamespace(manifest=manifest(case(1, "p", "benign")), problems=[], facts={})
+    assert main(["inspect", "data"]) == 0
+    assert "No problems" in capsys.readouterr().out
+
+
+def test_a_proposed_recipe_is_all_that_goes_to_stdout(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    stage.answer = 'name = "lesions"\n'
+    assert main(["recipe", "new", "data"]) == 0
+    assert capsys.readouterr() == ('name = "lesions"\n', "")
+
+
+def test_recipe_show_prints_a_recipe_that_can_be_read_again(capsys: pytest.CaptureFixture[str]) -> None:
+    from overread.recipe import Recipe, load_recipe
+
+    assert main(["recipe", "show", "breastmnist-cnn"]) == 0
+    shown = capsys.readouterr().out
+    assert "weight_decay" in shown
+    assert Recipe.from_toml(shown, where="stdout") == load_recipe("breastmnist-cnn").resolved()
+
+
+def test_train_hands_over_all_that_was_typed(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    stage.answer = Path("run")
+    typed = "train r.toml data --out run --source coco --device cpu --precision bf16"
+    assert main(typed.split()) == 0
+    settings = {"source": "coco", "device": "cpu", "precision": "bf16"}
+    assert stage.asked == [("train", ("r.toml", Path("data"), Path("run")), settings)]
+    assert "run" in capsys.readouterr().out
+
+
+def test_evaluate_prints_numbers_with_interval_and_n(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = Estimate("auroc", None, None, 0.912, 0.87, 0.951, 0.95, 546, 500, 147, "bootstrap")
+    stage.answer = [
+        whole,
+        Estimate("auroc", None, "site=A", 0.5, 0.4, 0.6, 0.95, 9, 9, 3, "bootstrap"),
+        Estimate("auroc", "benign", None, None, None, None, 0.95, 9, 9, 0, "only one class"),
+    ]
+    assert main(["evaluate", "run/bundle", "data", "--out", "eval", "--split", "val"]) == 0
+    said = capsys.readouterr().out
+    assert "auroc: 0.912 (95% interval 0.870 to 0.951), 546 cases of 500 patients, 147 positive" in said
+    assert "auroc of benign: not defined (only one class" in said
+    assert "site=A" not in said
+    assert stage.asked[0][2] == {"split": "val", "source": None, "device": "auto"}
+
+
+def test_read_fails_when_an_image_was_refused_and_lists_it(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    stage.answer = [Prediction("a"), Prediction("b", refused="all pixels are equal")]
+    assert main(["read", "bundle", "a.png", "b.png", "--out", "out"]) == 1
+    said = capsys.readouterr()
+    assert "1 of 2 images were read" in said.out
+    assert said.err == "refused: b: all pixels are equal\n"
+    assert stage.asked == [("read", (Path("bundle"), [Path("a.png"), Path("b.png")], Path("out")), {"device": "auto"})]
+
+
+def test_read_is_done_when_every_image_was_read(stage: Stage) -> None:
+    stage.answer = [Prediction("a")]
+    assert main(["read", "bundle", "a.png", "--out", "out"]) == 0
+
+
+def test_progress_in_a_log_says_how_long_it_still_takes() -> None:
+    clock = iter(range(0, 10_000, 2))
+    stream = io.StringIO()
+    assert list(Lines(stream, clock=lambda: next(clock)).track(range(10), what="reading")) == list(range(10))
+    said = stream.getvalue().splitlines()
+    assert said[0] == "reading: 2 of 10, about 16 s left"
+    assert said[-1].startswith("reading: 10 done in")
+    assert len(said) == 4
+
+
+def test_inner_work_does_not_flood_a_log() -> None:
+    stream = io.StringIO()
+    lines = Lines(stream, clock=lambda: 0.0)
+    for _ in lines.track(range(3), what="fold"):
+        assert sum(1 for _ in lines.track(iter(range(100)), what="batch")) == 100
+    assert stream.getvalue() == "fold: 3 done in 0 s\n"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.2, "about 0 s left"), (59.9, "about 60 s left"), (61, "about 1 min left"), (3580, "about 1 h 0 min left")],
+)
+def test_time_left_is_said_as_a_person_says_it(seconds: float, said: str) -> None:
+    assert time_left(seconds) == said
