@@ -30,6 +30,10 @@ LONGEST_FOR_MARKS = 768
 WANTED_MARK_SIDE = 32.0
 """Pixels that the middle lesion should measure; smaller ones have too few features to be told apart."""
 
+CROPS = (256, 384, 512)
+MARKS_A_CROP = 5
+"""A crop is at least this many times as wide as the middle lesion, so that it shows lesions whole."""
+
 FOLDS = 5
 PATIENTS_FOR_VALIDATION = 40
 
@@ -114,7 +118,7 @@ def propose(manifest: Manifest) -> str:
     parts = {
         "data": _data(manifest, cases),
         "preprocessing": [("steps = [", ""), *_steps(look, cases, marks=manifest.marks_lesions), ("]", "")],
-        "augmentation": _augmentation(look),
+        "augmentation": [*([_crop(look, cases)] if manifest.marks_lesions else []), *_augmentation(look)],
         "model": [
             (f'family = "{family}"', "marks lesions" if manifest.marks_lesions else "classifies whole images"),
             ('backbone = "tf_efficientnet_lite0"', "small enough to train without a graphics card"),
@@ -197,18 +201,33 @@ def _resize_for_labels(look: Look) -> tuple[str, str]:
     return f'{{ step = "resize", height = {side}, width = {side} }}', f"from {look.size}; {way}"
 
 
-def _resize_for_marks(look: Look, cases: Sequence[Case]) -> tuple[str, str]:
+def _mark_side(cases: Sequence[Case]) -> float:
+    """The side of the middle mark, in pixels as read (square root of its box's area)."""
     boxes = [mark.region.box for case in cases for mark in case.marks or () if mark.region is not None]
     sides = [((right - left) * (bottom - top)) ** 0.5 for left, top, right, bottom in boxes]
-    middle = median(sides) if sides else WANTED_MARK_SIDE
-    factor = 2.0 if middle < WANTED_MARK_SIDE else 1.0
+    return median(sides) if sides else WANTED_MARK_SIDE
+
+
+def _factor(cases: Sequence[Case]) -> float:
+    return 2.0 if _mark_side(cases) < WANTED_MARK_SIDE else 1.0
+
+
+def _resize_for_marks(look: Look, cases: Sequence[Case]) -> tuple[str, str]:
+    factor = _factor(cases)
     if look.side > LONGEST_FOR_MARKS:
         why = f"{look.size} would take too long"
     elif factor > 1:
-        why = f"marks measure about {middle:.0f} px: enlarged, so that small ones can be told apart"
+        why = f"marks measure about {_mark_side(cases):.0f} px: enlarged, so that small ones can be told apart"
     else:
-        why = f"marks measure about {middle:.0f} px: large enough as they are"
+        why = f"marks measure about {_mark_side(cases):.0f} px: large enough as they are"
     return f'{{ step = "resize", factor = {factor}, longest = {LONGEST_FOR_MARKS} }}', why
+
+
+def _crop(look: Look, cases: Sequence[Case]) -> tuple[str, str]:
+    scale = min(_factor(cases), LONGEST_FOR_MARKS / look.side)
+    wanted = MARKS_A_CROP * _mark_side(cases) * scale
+    side = next((side for side in CROPS if side >= wanted), CROPS[-1])
+    return f"crop = {side}", "squares of one size train quickly; whole images are read when it is used"
 
 
 def _augmentation(look: Look) -> Lines:

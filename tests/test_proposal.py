@@ -1,0 +1,125 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+
+from overread.data.manifest import Case, ImageRef, Manifest, Task
+from overread.data.sources import open_data
+from overread.errors import InputError
+from overread.finding import Finding, Region
+from overread.recipe import Recipe, propose
+
+RNG = np.random.default_rng(0)
+GREY = RNG.integers(0, 255, (40, 30), dtype=np.uint8)
+COLOUR = RNG.integers(0, 255, (40, 30, 3), dtype=np.uint8)
+GREY_IN_COLOUR = np.stack([GREY] * 3, axis=-1)
+
+
+def data_set(
+    folder: Path, *pixels: NDArray[np.generic], task: Task = "single-label", count: int = 60, **facts: object
+) -> Manifest:
+    """A data set of `count` patients with these pictures in turn; every tenth is malignant."""
+    cases = []
+    for number in range(count):
+        path = folder / f"{number:03}.png"
+        Pillow.fromarray(pixels[number % len(pixels)]).save(path)
+        malignant = number % 10 == 0
+        labels = {} if task in ("boxes", "masks") else {"benign": not malignant, "malignant": malignant}
+        marks = (Finding("malignant", Region((0, 0, 8, 8))),) if task in ("boxes", "masks") else None
+        cases.append(Case(path.stem, path.stem, (ImageRef(path),), labels, marks, **facts))
+    return Manifest("My lesions, 2024", "folders", task, ("benign", "malignant"), tuple(cases))
+
+
+def proposed(manifest: Manifest) -> Recipe:
+    return Recipe.from_toml(propose(manifest), where="proposed")
+
+
+def steps(recipe: Recipe) -> list[str]:
+    return [type(step).__name__ for step in recipe.preprocessing.steps]
+
+
+def test_a_proposal_is_a_whole_recipe_with_a_reason_behind_every_choice(tmp_path: Path) -> None:
+    text = propose(data_set(tmp_path, GREY))
+    recipe = Recipe.from_toml(text, where="proposed").resolved()
+    assert recipe.name == "my-lesions-2024-cnn"
+    written = [
+        line
+        for line in text.splitlines()
+        if " = " in line and not line.lstrip().startswith(("#", "{", "name", "steps"))
+    ]
+    assert len(written) > 10
+    assert all("  # " in line for line in written)
+
+
+def test_labels_are_measured_out_of_fold(tmp_path: Path) -> None:
+    recipe = proposed(data_set(tmp_path, GREY, split="train"))
+    assert (recipe.model.family, recipe.data.scheme, recipe.data.folds) == ("cnn", "k-fold", 5)
+
+
+def test_there_are_no_more_folds_than_patients_of_the_rarest_class(tmp_path: Path) -> None:
+    assert proposed(data_set(tmp_path, GREY, count=30)).data.folds == 3
+
+
+def test_the_official_test_split_decides_nothing(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no case to learn from"):
+        propose(data_set(tmp_path, GREY, split="test"))
+
+
+def test_marks_are_learned_by_a_marking_model_on_crops_of_one_size(tmp_path: Path) -> None:
+    recipe = proposed(data_set(tmp_path, GREY, task="boxes"))
+    assert (recipe.model.family, recipe.data.scheme) == ("mask-rcnn", "hold-out")
+    assert recipe.augmentation.crop is not None
+
+
+def test_marks_with_an_official_val_split_are_measured_on_it(tmp_path: Path) -> None:
+    train = data_set(tmp_path, GREY, task="masks", count=20, split="train").cases
+    (tmp_path / "val").mkdir()
+    val = data_set(tmp_path / "val", GREY, task="masks", count=20, split="val")
+    renamed = tuple(
+        Case(f"v{case.case_id}", f"v{case.case_id}", case.images, {}, case.marks, "val") for case in val.cases
+    )
+    assert proposed(val.with_cases((*train, *renamed))).data.scheme == "official"
+
+
+@pytest.mark.parametrize(
+    ("pictures", "greys"), [([GREY], False), ([GREY_IN_COLOUR], True), ([COLOUR], False), ([GREY, COLOUR], True)]
+)
+def test_images_come_out_alike_in_channels(tmp_path: Path, pictures: list[NDArray[np.uint8]], greys: bool) -> None:
+    assert ("Grey" in steps(proposed(data_set(tmp_path, *pictures)))) is greys
+
+
+def test_only_colour_is_turned_upside_down(tmp_path: Path) -> None:
+    assert not proposed(data_set(tmp_path, GREY)).augmentation.flip_vertical
+    assert proposed(data_set(tmp_path, COLOUR)).augmentation.quarter_turns
+
+
+def test_few_patients_keep_the_last_epoch(tmp_path: Path) -> None:
+    recipe = proposed(data_set(tmp_path, GREY, count=30))
+    assert (recipe.data.validation, recipe.training.keep) == (0, "last")
+    assert proposed(data_set(tmp_path, GREY)).training.keep == "best"
+
+
+def test_more_than_8_bits_are_clipped_first(tmp_path: Path) -> None:
+    assert steps(proposed(data_set(tmp_path, GREY.astype(np.uint16) * 200)))[0] == "PercentileClip"
+    assert steps(proposed(data_set(tmp_path, GREY)))[0] == "MinMax"
+
+
+def test_a_data_set_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    manifest = data_set(tmp_path, GREY, count=20)
+    for path in tmp_path.glob("*.png"):
+        path.write_bytes(b"no image")
+    with pytest.raises(InputError, match="overread inspect"):
+        propose(manifest)
+
+
+def test_a_name_cannot_break_out_of_its_comment(tmp_path: Path) -> None:
+    ours = data_set(tmp_path, GREY)
+    hostile = Manifest("a\nseed = 5\n\x07 é", ours.source, ours.task, ours.classes, ours.cases)
+    assert proposed(hostile).seed == 0
+
+
+@pytest.mark.parametrize("name", ["medmnist/breastmnist.npz", "medmnist/pneumoniamnist.npz", "bccd", "dsb2018"])
+def test_real_data_sets_get_a_recipe_that_loads(real_data: Path, name: str) -> None:
+    assert proposed(open_data(real_data / name)).resolved()
