@@ -1,0 +1,157 @@
+"""What a report says, before it has a form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from overread.data.manifest import Manifest, Problem
+from overread.evaluation.estimate import Estimate
+from overread.export.reading import Reading
+
+
+@dataclass(frozen=True, eq=False)
+class LabelCurves:
+    """What ROC and precision-recall curves are drawn from.
+
+    Args:
+        truth: `(case,)` class indices, or `(case, class)` with 1, 0 and NaN for not known.
+        scores: `(case, class)` in [0, 1].
+        classes: the names, in the order of `scores`.
+    """
+
+    truth: NDArray[np.generic]
+    scores: NDArray[np.floating]
+    classes: tuple[str, ...]
+
+    def of_class(self, index: int) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+        """(truth, score) of the cases whose truth about that class is known, each `(case,)`."""
+        score = np.asarray(self.scores[:, index], dtype=np.float64)
+        if self.truth.ndim == 1:
+            return np.asarray(self.truth == index), score
+        truth = np.asarray(self.truth[:, index], dtype=np.float64)
+        known = ~np.isnan(truth)
+        return truth[known] > 0.5, score[known]
+
+
+@dataclass(frozen=True, eq=False)
+class FrocCurve:
+    """How many true marks are found at how many false marks an image.
+
+    Args:
+        class_name: which class; None: all of them.
+        false_marks: `(point,)`, mean number of false marks an image, rising.
+        sensitivity: `(point,)`, share of the true marks that are found, in [0, 1].
+        n_images: how many images it rests on.
+        n_marks: how many true marks.
+    """
+
+    class_name: str | None
+    false_marks: NDArray[np.floating]
+    sensitivity: NDArray[np.floating]
+    n_images: int
+    n_marks: int
+
+
+@dataclass(frozen=True, eq=False)
+class Confusion:
+    """How often which class was taken for which.
+
+    Args:
+        counts: `(true class, predicted class)`, numbers of cases.
+        classes: the names, in the order of `counts`.
+        rule: how a class was chosen from the scores, in words.
+    """
+
+    counts: NDArray[np.integer]
+    classes: tuple[str, ...]
+    rule: str = "the class with the highest score"
+
+
+@dataclass(frozen=True)
+class History:
+    """How the training of one fold went.
+
+    Args:
+        fold: which one.
+        epochs: one mapping an epoch, with `epoch`, `train_loss`, `validation_score` (None where not measured),
+            `seconds`.
+        chosen: the epoch whose weights were kept.
+    """
+
+    fold: int
+    epochs: Sequence[Mapping[str, float | None]]
+    chosen: int | None = None
+
+
+@dataclass(frozen=True)
+class FoldRow:
+    """Who was where in one fold, in numbers of cases.
+
+    Args:
+        fold: which one.
+        n_fit: cases that the weights were fitted on.
+        n_validation: cases that chose the epoch.
+        n_test: cases that were measured on; they had no part in fitting.
+        chosen_epoch: the epoch whose weights were kept.
+    """
+
+    fold: int
+    n_fit: int
+    n_validation: int
+    n_test: int
+    chosen_epoch: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class ReportContent:
+    """All that a report says; what is empty is left out.
+
+    Args:
+        title: of the page.
+        kind: "training" (measured on held-out parts of the same data set), "evaluation" (other data with truth),
+            "reading" (new images without truth).
+        created: when, as ISO 8601.
+        headline: the answer in one sentence; None makes it from the first estimate over all classes and cases whose
+            metric does not depend on a decision, or from the readings.
+        warnings: what must be seen before any number, such as a leak or cases that were seen in training.
+        simulated: whether the images are simulated.
+        manifest: the data set.
+        problems: what was found wrong with it.
+        estimates: the numbers, in the order in which they are to be shown.
+        curves: for ROC and precision-recall curves.
+        froc: for FROC curves.
+        confusion: the confusion matrix.
+        histories: one a fold.
+        folds: one a fold.
+        examples: (caption, reading) of cases worth seeing, such as the best, a middling and the worst one.
+        readings: all images of a "reading". It is gone through once, one image at a time, so that a lazy sequence
+            need not hold all pixels.
+        recipe_toml: the recipe in full.
+        environment: name -> version.
+        notes: more sentences for "What this cannot say".
+    """
+
+    title: str
+    kind: Literal["training", "evaluation", "reading"]
+    created: str
+    headline: str | None = None
+    warnings: Sequence[str] = ()
+    simulated: bool = False
+    manifest: Manifest | None = None
+    problems: Sequence[Problem] = ()
+    estimates: Sequence[Estimate] = ()
+    curves: LabelCurves | None = None
+    froc: Sequence[FrocCurve] = ()
+    confusion: Confusion | None = None
+    histories: Sequence[History] = ()
+    folds: Sequence[FoldRow] = ()
+    examples: Sequence[tuple[str, Reading]] = ()
+    readings: Sequence[Reading] = ()
+    recipe_toml: str | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    notes: Sequence[str] = ()

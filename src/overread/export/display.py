@@ -1,0 +1,94 @@
+"""Pixels as a doctor expects to see them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Picture
+
+from overread.image import Image
+
+SOFT_TISSUE_HU = (40.0, 400.0)
+"""(centre, width) of the window for CT whose file asks for none."""
+
+Grey = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """An image ready to be shown.
+
+    Args:
+        picture: RGB, as many pixels as the image has in its plane.
+        how: the grey scale (and, for a volume, the slice) in words.
+        tall: height of a pixel divided by its width; 1 where the file does not say.
+    """
+
+    picture: Picture.Image
+    how: str
+    tall: float = 1.0
+
+    def sized(self, side_px: int) -> Picture.Image:
+        """The picture with a longer side of about `side_px`.
+
+        It is made larger by a whole factor and without smoothing, so that pixels are seen as they are, and made
+        smaller by averaging. Pixels that are not square are stretched to their true proportions.
+        """
+        columns, rows = self.picture.width, self.picture.height
+        wide, high = columns * max(1.0, 1 / self.tall), rows * max(1.0, self.tall)
+        factor = side_px / max(wide, high)
+        if factor > 1:
+            factor = max(1, math.floor(factor + 0.5))
+        size = max(1, round(wide * factor)), max(1, round(high * factor))
+        filter_ = Picture.Resampling.NEAREST if factor >= 1 else Picture.Resampling.BOX
+        return self.picture.resize(size, filter_)
+
+
+def shown(image: Image) -> Shown:
+    """Choose the grey scale: the file's own window, 40/400 HU for CT, else the 1-99 % range; colour stays as it is.
+
+    Args:
+        image: as it was read. Of a volume the middle slice is shown, and said so.
+    """
+    pixels, where = image.pixels, ""
+    if pixels.ndim == 4:
+        middle = pixels.shape[1] // 2
+        where = f"slice {middle + 1} of {pixels.shape[1]}, "
+        pixels = pixels[:, middle]
+    tall = 1.0
+    if image.geometry is not None:
+        column_mm, row_mm, _ = image.geometry.spacing_mm
+        tall = row_mm / column_mm if 0.05 < row_mm / column_mm < 20 else 1.0
+    if pixels.shape[0] == 3 and image.units == "stored":
+        top = 255.0 if pixels.max() <= 255 else 65535.0
+        colour = np.clip(pixels / top, 0, 1)
+        how = "colour as stored"
+    else:
+        grey, how = _grey(image, pixels[0])
+        if image.channels > 1:
+            how = f"channel 1 of {image.channels}, {how}"
+        colour = np.stack([grey] * 3)
+    eight_bit = (np.moveaxis(colour, 0, 2) * 255 + 0.5).astype(np.uint8)
+    return Shown(Picture.fromarray(eight_bit), where + how, tall)
+
+
+def _grey(image: Image, pixels: Grey) -> tuple[Grey, str]:
+    window, unit = image.window, " HU" if image.units == "HU" else ""
+    if window is None and image.units == "HU":
+        window = SOFT_TISSUE_HU
+    if window is not None:
+        centre, width = window
+        # PS3.3 C.11.2.1.2.1: the linear VOI LUT function.
+        scaled = (pixels - (centre - 0.5)) / max(width - 1, 1e-6) + 0.5
+        return np.clip(scaled, 0, 1), f"window {centre:g}/{width:g}{unit}"
+    low, high = np.percentile(pixels, (1, 99))
+    how = "grey values from the 1st to the 99th percentile"
+    if high <= low:
+        low, high = pixels.min(), pixels.max()
+        how = "grey values from the lowest to the highest"
+    if high <= low:
+        return np.full_like(pixels, 0.5), "all pixels are equal"
+    return np.clip((pixels - low) / (high - low), 0, 1), how

@@ -1,0 +1,92 @@
+"""Curves as SVG; no word of a data set stands in them, so that none can be clipped or mistaken for markup."""
+
+from __future__ import annotations
+
+import io
+import math
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+from sklearn.metrics import precision_recall_curve, roc_curve
+
+from overread.export.content import FrocCurve, History
+
+LINE, FAINT = "#0072B2", "#767676"
+
+
+def roc_and_pr(truth: NDArray[np.bool_], score: NDArray[np.float64]) -> bytes | None:
+    """ROC curve and precision-recall curve of one class, as SVG; None where the cases are all of one kind.
+
+    Args:
+        truth: `(case,)`.
+        score: `(case,)` in [0, 1].
+    """
+    if truth.all() or not truth.any():
+        return None
+    figure, (left, right) = _figure(2)
+    false, true, _ = roc_curve(truth, score)
+    left.plot([0, 1], [0, 1], color=FAINT, linestyle=":", linewidth=1)
+    left.plot(false, true, color=LINE)
+    _frame(left, "ROC", "1 - specificity", "sensitivity")
+    precision, recall, _ = precision_recall_curve(truth, score)
+    share = float(truth.mean())
+    right.plot([0, 1], [share, share], color=FAINT, linestyle=":", linewidth=1)
+    right.step(recall, precision, where="post", color=LINE)
+    _frame(right, "Precision and recall", "recall (sensitivity)", "precision (PPV)")
+    return _svg(figure)
+
+
+def froc(curve: FrocCurve) -> bytes:
+    """FROC curve as SVG, false marks an image on a logarithmic axis from 1/8 to 8, or farther where the curve goes on."""
+    figure, (axes,) = _figure(1)
+    axes.step(np.maximum(curve.false_marks, 1e-3), curve.sensitivity, where="post", color=LINE)
+    most = float(np.max(curve.false_marks, initial=0.0))
+    ticks = [2.0**power for power in range(-3, 1 + max(3, math.ceil(math.log2(max(most, 1)))))]
+    axes.set_xscale("log", base=2)
+    _frame(axes, "FROC", "false marks an image", "share of true marks found", ends=(ticks[0], ticks[-1]))
+    axes.set_xticks(ticks, ["1/8", "1/4", "1/2", *(f"{tick:g}" for tick in ticks[3:])])
+    axes.minorticks_off()
+    return _svg(figure)
+
+
+def learning(history: History) -> bytes:
+    """Training loss and validation score by epoch as SVG; the epoch that was kept is a dashed line."""
+    figure, (left, right) = _figure(2, height=2.2)
+    for axes, key, title in ((left, "train_loss", "training loss"), (right, "validation_score", "validation score")):
+        points = [(row["epoch"], row[key]) for row in history.epochs if row.get(key) is not None]
+        if points:
+            axes.plot(*zip(*points, strict=True), color=LINE, marker="." if len(points) < 40 else None)
+        else:
+            axes.text(0.5, 0.5, "not measured", ha="center", va="center", transform=axes.transAxes, color=FAINT)
+        if history.chosen is not None:
+            axes.axvline(history.chosen, color=FAINT, linestyle="--", linewidth=1)
+        axes.set_title(title, fontsize=10)
+        axes.set_xlabel("epoch", fontsize=9)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.tick_params(labelsize=8)
+    return _svg(figure)
+
+
+def _figure(panels: int, *, height: float = 3.0) -> tuple[Figure, list[Axes]]:
+    figure = Figure(figsize=(3.0 * panels, height), layout="constrained")
+    return figure, list(figure.subplots(1, panels, squeeze=False)[0])
+
+
+def _frame(axes: Axes, title: str, across: str, up: str, *, ends: tuple[float, float] = (-0.01, 1.01)) -> None:
+    axes.set(xlim=ends, ylim=(-0.01, 1.01))
+    axes.set_title(title, fontsize=10)
+    axes.set_xlabel(across, fontsize=9)
+    axes.set_ylabel(up, fontsize=9)
+    axes.tick_params(labelsize=8)
+    axes.grid(visible=True, color="#e0e0e0", linewidth=0.5)
+
+
+def _svg(figure: Figure) -> bytes:
+    stream = io.BytesIO()
+    nothing: dict[str, Any] = {"Date": None, "Creator": None, "Format": None, "Type": None}
+    figure.savefig(stream, format="svg", metadata=nothing)
+    return stream.getvalue()

@@ -1,0 +1,214 @@
+"""Contours and labels drawn on an image, on the edges of its pixels."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Picture
+from PIL import ImageDraw, ImageFont
+
+from overread.export.contour import region_outlines
+from overread.export.overlap import best_iou, region_of
+from overread.export.wording import score_words
+from overread.finding import Box, Finding
+
+# Okabe and Ito, Color Universal Design (2008): orange and sky blue are told apart with every kind of colour vision.
+PREDICTED, TRUE, HALO = (230, 159, 0), (86, 180, 233), (0, 0, 0)
+FEW_LABELS, MOST_LABELS = 8, 30
+
+Ink = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A picture to draw on.
+
+    Args:
+        picture: RGB; it is changed.
+        across: pixels of the picture for one column of the image.
+        down: pixels of the picture for one row of the image.
+        placed: the words so far, (left, top, right, bottom) in pixels of the picture.
+        wordless: the labels of the marks for whose words there was no room.
+    """
+
+    picture: Picture.Image
+    across: float
+    down: float
+    placed: list[Box] = field(default_factory=list)
+    wordless: list[str] = field(default_factory=list)
+
+    @property
+    def letters(self) -> ImageFont.FreeTypeFont:
+        """The font of its labels, in a size that fits the picture."""
+        return font(max(13, min(26, max(self.picture.size) // 45)))
+
+    def scaled(self, points: NDArray[np.float64]) -> NDArray[np.int64]:
+        """(column, row) of edges in the image, to pixel edges of the picture."""
+        return np.rint(points * (self.across, self.down)).astype(np.int64)
+
+
+@lru_cache(maxsize=16)
+def font(size_px: int) -> ImageFont.FreeTypeFont:
+    """DejaVu Sans, which comes with matplotlib and knows Latin, Greek and Cyrillic letters."""
+    return ImageFont.truetype(str(Path(mpl.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), size_px)
+
+
+def wrapped(text: str, letters: ImageFont.FreeTypeFont, room_px: float) -> list[str]:
+    """The text in lines that fit; a word that is too long alone is broken."""
+    lines, line = [], ""
+    for word in " ".join(text.split()).split(" "):
+        rest = f"{line} {word}" if line else word
+        if letters.getlength(rest) <= room_px:
+            line = rest
+            continue
+        if line:
+            lines.append(line)
+        line = word
+        while letters.getlength(line) > room_px and len(line) > 1:
+            fits = next(n for n in range(len(line) - 1, 0, -1) if n == 1 or letters.getlength(line[:n]) <= room_px)
+            lines.append(line[:fits])
+            line = line[fits:]
+    return [*lines, line]
+
+
+def _silent(marks: Sequence[Finding]) -> list[str]:
+    """The commonest classes, until few enough marks are left to be named."""
+    silent, left = [], len(marks)
+    for label, count in Counter(mark.label for mark in marks).most_common():
+        if left <= MOST_LABELS:
+            break
+        silent.append(label)
+        left -= count
+    return silent
+
+
+def draw_marks(sheet: Sheet, marks: Sequence[Finding], truth: Sequence[Finding] | None) -> None:
+    """Draw what the model marks (solid) and the truth (dashed), then the words, least in the way.
+
+    A true mark gets words only where the model has no mark of its label on it (overlap of at least half). Words
+    without room are left out and kept in `sheet.wordless`; where all marks are of one class and there are many, the
+    score alone is written.
+
+    Args:
+        sheet: its picture is drawn on.
+        marks: in pixels of the original grid.
+        truth: likewise; None where it is not known.
+    """
+    crowded = max(len(marks), len(truth or ())) > MOST_LABELS
+    side = max(sheet.picture.size)
+    width = max(1, side // 600) if crowded else max(2, side // 280)
+    for mark in marks:
+        draw_contour(sheet, mark, PREDICTED, width_px=width)
+    for mark in truth or ():
+        draw_contour(sheet, mark, TRUE, width_px=width, dash_px=max(4, 4 * width))
+    silent, alike = _silent(marks), len({mark.label for mark in (*marks, *(truth or ()))}) == 1
+    missed = [] if crowded else [mark for mark in truth or () if (best_iou(mark, marks) or 0) < 0.5]
+    boxes = [_scaled_box(sheet, mark) for mark in (*marks, *missed)]
+    for mark in missed:
+        _label(sheet, "truth" if alike else f"truth: {mark.label}", mark, TRUE, boxes)
+    for mark in marks:
+        score = "" if mark.score is None else score_words(mark.score)
+        short = score and alike and len(marks) > FEW_LABELS
+        if mark.label in silent or not _label(
+            sheet, score if short else f"{mark.label} {score}", mark, PREDICTED, boxes
+        ):
+            sheet.wordless.append(mark.label)
+
+
+def draw_contour(sheet: Sheet, mark: Finding, ink: Ink, *, width_px: int, dash_px: int | None = None) -> None:
+    """Draw a mark's contour, centred on the edges between its pixels and the others, with a thin dark rim.
+
+    Args:
+        sheet: its picture is drawn on.
+        mark: in pixels of the original grid.
+        ink: the colour.
+        width_px: of the line, in pixels of the picture.
+        dash_px: length of a dash and of a gap; None draws through.
+    """
+    draw = ImageDraw.Draw(sheet.picture)
+    for outline in region_outlines(region_of(mark)):
+        strokes = list(_strokes(sheet.scaled(outline), dash_px))
+        for rim, colour in ((1, HALO), (0, ink)):
+            for start, end in strokes:
+                draw.rectangle(_stroke_box(start, end, width_px, rim, sheet.picture.size), fill=colour)
+
+
+Point = tuple[int, int]
+
+
+def _strokes(corners: NDArray[np.int64], dash_px: int | None) -> Iterator[tuple[Point, Point]]:
+    """The pieces of a closed way along the axes that are drawn."""
+    ways = list(zip(corners.tolist(), np.roll(corners, -1, axis=0).tolist(), strict=True))
+    length = sum(abs(x1 - x0) + abs(y1 - y0) for (x0, y0), (x1, y1) in ways)
+    dash = length + 1 if dash_px is None else max(2, min(dash_px, length // 8))
+    gone = 0
+    for (x0, y0), (x1, y1) in ways:
+        long = abs(x1 - x0) + abs(y1 - y0)
+        right, down = int(np.sign(x1 - x0)), int(np.sign(y1 - y0))
+        at = 0
+        while at < long:
+            phase = (gone + at) % (2 * dash)
+            to = min(long, at + dash - phase % dash)
+            if phase < dash:
+                yield (x0 + right * at, y0 + down * at), (x0 + right * to, y0 + down * to)
+            at = to
+        gone += long
+
+
+def _stroke_box(start: Point, end: Point, width_px: int, rim_px: int, size: Point) -> Box:
+    """The pixels of a stroke, first and last ones included; a stroke on the border is moved inside the picture."""
+    ends = []
+    for a, b, most in zip(start, end, size, strict=True):
+        half = width_px // 2
+        low = min(max(min(a, b) - half, 0), most - width_px)
+        high = min(max(max(a, b) - half, 0), most - width_px) + width_px - 1
+        ends.append((low - rim_px, high + rim_px))
+    return ends[0][0], ends[1][0], ends[0][1], ends[1][1]
+
+
+def _scaled_box(sheet: Sheet, mark: Finding) -> Box:
+    left, top, right, bottom = region_of(mark).box
+    return left * sheet.across, top * sheet.down, right * sheet.across, bottom * sheet.down
+
+
+def _label(sheet: Sheet, words: str, beside: Finding, ink: Ink, marks: Sequence[Box]) -> bool:
+    """Write words beside a mark where they cover least; False, and nothing written, where they would cover others."""
+    pad, letters = 3, sheet.letters
+    wide, high = letters.getlength(words) + 2 * pad, sum(letters.getmetrics()) + 2.0 * pad - 2
+
+    def cost(box: Box) -> float:
+        return 20 * sum(_shared(box, other) for other in sheet.placed) + sum(_shared(box, mark) for mark in marks)
+
+    best = min(_places(_scaled_box(sheet, beside), wide, high, sheet.picture.size), key=cost)
+    if cost(best) > wide * high:
+        return False
+    sheet.placed.append(best)
+    draw = ImageDraw.Draw(sheet.picture)
+    draw.rectangle(best, fill=HALO)
+    draw.text((best[0] + pad, best[1] + pad - 1), words, fill=ink, font=letters)
+    return True
+
+
+def _places(around: Box, wide: float, high: float, size: Point) -> list[Box]:
+    """Where words beside a mark may stand, the best place first; all of them inside the picture."""
+    left, top, right, bottom = around
+    gap, middle = 3, (top + bottom - high) / 2
+    corners = [(left, top - high - gap), (left, bottom + gap), (right - wide, top - high - gap)]
+    corners += [(right - wide, bottom + gap), (right + gap, top), (left - wide - gap, top)]
+    corners += [(right + gap, middle), (left - wide - gap, middle), (left + gap, top + gap), (left, bottom - high)]
+    inside = [
+        (min(max(x, 0.0), max(0.0, size[0] - wide)), min(max(y, 0.0), max(0.0, size[1] - high))) for x, y in corners
+    ]
+    return [(x, y, x + wide, y + high) for x, y in inside]
+
+
+def _shared(a: Box, b: Box) -> float:
+    """The area that two boxes share."""
+    return max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))

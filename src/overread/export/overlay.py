@@ -1,0 +1,178 @@
+"""A picture of an image with what the model marks, and the truth beside it, for a doctor's eye."""
+
+from __future__ import annotations
+
+import io
+import re
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from PIL import Image as Picture
+from PIL import ImageDraw
+
+from overread.export.display import Shown, shown
+from overread.export.marking import PREDICTED, TRUE, Sheet, draw_marks, font, wrapped
+from overread.export.reading import Reading, exporters
+from overread.export.wording import NOT_FOR_DIAGNOSIS, answer_words, truth_words
+from overread.export.writing import write_whole
+
+PAPER, INK, ALARM = (255, 255, 255), (20, 20, 20), (176, 0, 32)
+SAMPLES = ("predicted", "true")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line below the pictures.
+
+    Args:
+        text: what it says.
+        kind: "alarm" stands out; "predicted" and "true" come after a sample of the contour that they explain.
+    """
+
+    text: str
+    kind: Literal["plain", "alarm", "predicted", "true"] = "plain"
+
+
+@dataclass(frozen=True, eq=False)
+class Composition:
+    """The pictures of one reading, side by side, and the lines below them."""
+
+    panels: tuple[Picture.Image, ...]
+    lines: tuple[Line, ...]
+
+
+def compose(reading: Reading, *, side_px: int) -> Composition:
+    """Draw the plain image and the same image with the marks, and find the words that belong to them.
+
+    Args:
+        reading: what to draw.
+        side_px: the longer side of one picture, about; small images are enlarged by a whole factor.
+    """
+    if reading.image is None:
+        return Composition((), tuple(_caption(reading, None, ())))
+    view = shown(reading.image)
+    plain = view.sized(side_px)
+    if reading.image.pixels.ndim == 4 or not (reading.marks or reading.true_marks):
+        return Composition((plain,), tuple(_caption(reading, view, ())))
+    sheet = Sheet(plain.copy(), plain.width / view.picture.width, plain.height / view.picture.height)
+    draw_marks(sheet, reading.marks, reading.true_marks)
+    return Composition((plain, sheet.picture), tuple(_caption(reading, view, sheet.wordless)))
+
+
+def draw_overlay(reading: Reading, *, side_px: int = 1024) -> Picture.Image:
+    """Draw the plain image and, right of it, the same image with the marks; below, the answer in words.
+
+    What the model marks is a solid orange contour, the truth a dashed blue one, both on the edges of the pixels.
+    Without an image, a card with the reason of the refusal is drawn.
+
+    Args:
+        reading: what to draw.
+        side_px: the longer side of one of the two pictures, about; small images are enlarged by a whole factor.
+    """
+    made = compose(reading, side_px=side_px)
+    return _page(made.panels, made.lines, side_px)
+
+
+def write_overlay(reading: Reading, path: Path, *, side_px: int = 1024) -> Path:
+    """Write `draw_overlay` as a PNG, whole or not at all."""
+    stream = io.BytesIO()
+    draw_overlay(reading, side_px=side_px).save(stream, "PNG")
+    return write_whole(path, stream.getvalue())
+
+
+@exporters.add("overlay")
+def export_overlays(readings: Sequence[Reading], folder: Path) -> list[Path]:
+    """Write one PNG an image, for the eye; all of them or none."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = file_names([reading.prediction.case_id for reading in readings])
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".") as parts:
+        drawn = [write_overlay(reading, Path(parts) / name) for reading, name in zip(readings, names, strict=True)]
+        return [part.replace(folder / part.name) for part in drawn]
+
+
+def file_names(case_ids: Sequence[str]) -> list[str]:
+    """A PNG's name for each case id: fit for every file system, inside its folder, and no two alike.
+
+    >>> file_names(["a/b", "A_b", "../x"])
+    ['a_b.png', 'A_b-2.png', '_x.png']
+    """
+    names: list[str] = []
+    taken: set[str] = set()
+    for case_id in case_ids:
+        stem = re.sub(r"[^\w-]+", "_", case_id)[:80] or "image"
+        name, count = f"{stem}.png", 1
+        while name.casefold() in taken:
+            count += 1
+            name = f"{stem}-{count}.png"
+        taken.add(name.casefold())
+        names.append(name)
+    return names
+
+
+def _caption(reading: Reading, view: Shown | None, wordless: Sequence[str]) -> list[Line]:
+    lines = [Line(reading.name)]
+    if reading.simulated:
+        lines.append(Line("SIMULATED IMAGE - says nothing about patients", "alarm"))
+    if reading.prediction.refused is not None:
+        lines.append(Line(answer_words(reading), "alarm"))
+    else:
+        lines.append(Line(f"Model: {answer_words(reading)}", "predicted" if reading.marks and view else "plain"))
+    truth = truth_words(reading)
+    if truth is not None:
+        lines.append(Line(f"Truth: {truth}", "true" if reading.true_marks and view else "plain"))
+    if view is not None:
+        if wordless:
+            counts = ", ".join(f"{count} {label}" for label, count in Counter(wordless).most_common())
+            lines.append(Line(f"Contours without words, for lack of room: {counts}"))
+        if reading.image is not None and reading.image.pixels.ndim == 4 and (reading.marks or reading.true_marks):
+            lines.append(Line("Marks are not drawn: they do not say in which slice they lie", "alarm"))
+        lines.append(Line(f"Shown: {view.how}"))
+    lines.append(Line(NOT_FOR_DIAGNOSIS))
+    return lines
+
+
+def _page(panels: Sequence[Picture.Image], lines: Sequence[Line], side_px: int) -> Picture.Image:
+    """Panels side by side and the lines below them."""
+    gap = max(6, side_px // 100)
+    width = max(sum(panel.width for panel in panels) + gap * (len(panels) + 1), side_px // 2 + 2 * gap)
+    letters = font(max(13, min(28, width // 64)))
+    step = int(letters.size * 1.45)
+    indent = int(letters.size * 3)
+    rows: list[tuple[str, Line, bool]] = []
+    for line in lines:
+        room = width - 2 * gap - (indent if line.kind in SAMPLES else 0)
+        rows += [(text, line, index == 0) for index, text in enumerate(wrapped(line.text, letters, room))]
+    top = max((panel.height for panel in panels), default=0) + 2 * gap
+    page = Picture.new("RGB", (width, top + step * len(rows) + gap), PAPER)
+    left = gap
+    for panel in panels:
+        page.paste(panel, (left, gap))
+        left += panel.width + gap
+    draw = ImageDraw.Draw(page)
+    for index, (text, line, first) in enumerate(rows):
+        y = top + index * step
+        if line.kind in SAMPLES and first:
+            _sample(draw, line.kind, (gap, y + step // 2), indent - gap)
+        draw.text(
+            (gap + (indent if line.kind in SAMPLES else 0), y),
+            text,
+            fill=ALARM if line.kind == "alarm" else INK,
+            font=letters,
+        )
+    return page
+
+
+def _sample(draw: ImageDraw.ImageDraw, kind: str, at: tuple[int, int], length: int) -> None:
+    x, y = at
+    if kind == "predicted":
+        draw.rectangle((x, y - 2, x + length, y + 2), fill=INK)
+        draw.rectangle((x + 1, y - 1, x + length - 1, y + 1), fill=PREDICTED)
+        return
+    for start in range(x, x + length, 12):
+        end = min(start + 7, x + length)
+        draw.rectangle((start, y - 2, end, y + 2), fill=INK)
+        draw.rectangle((start + 1, y - 1, end - 1, y + 1), fill=TRUE)

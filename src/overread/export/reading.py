@@ -1,0 +1,74 @@
+"""Reading: one image with what was said about it, as every output format gets it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from overread.catalogue import Catalogue
+from overread.data.manifest import Case
+from overread.finding import Finding, Prediction
+from overread.image import Image
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """One image, what the model says about it, and the truth where it is known.
+
+    Args:
+        prediction: what the model says, or why it refused.
+        image: as it was read, in its original grid; None where it was refused, or where pixels are not needed
+            (tables).
+        truth: the row of the manifest; None for a new image.
+        name: how to call the image in what people read; never a patient's name.
+        fold: which fold tested the case; None outside cross-validation.
+        exclusive: whether exactly one class applies to an image ("single-label"); then the highest score is the
+            answer.
+        simulated: whether the image is simulated.
+    """
+
+    prediction: Prediction
+    image: Image | None
+    truth: Case | None
+    name: str
+    fold: int | None = None
+    exclusive: bool = True
+    simulated: bool = False
+
+    @property
+    def marks(self) -> tuple[Finding, ...]:
+        """What the model marks: the findings with a place in the image, in the order of the prediction."""
+        return tuple(finding for finding in self.prediction.findings if finding.region is not None)
+
+    @property
+    def true_marks(self) -> tuple[Finding, ...] | None:
+        """The true marks; None where nobody marked the image."""
+        if self.truth is None or self.truth.marks is None:
+            return None
+        return tuple(mark for mark in self.truth.marks if mark.region is not None)
+
+    @property
+    def predicted_class(self) -> str | None:
+        """The one class that the model gives the whole image; None where there is not exactly one."""
+        if self.prediction.refused is not None:
+            return None
+        stated = [finding.label for finding in self.prediction.findings if finding.region is None]
+        if len(stated) == 1:
+            return stated[0]
+        if stated or not self.exclusive or not self.prediction.scores:
+            return None
+        return max(self.prediction.scores, key=lambda name: self.prediction.scores[name])
+
+    @property
+    def true_classes(self) -> tuple[str, ...] | None:
+        """The classes that truly apply; None where that is not known."""
+        if self.truth is None or not self.truth.labels or None in self.truth.labels.values():
+            return None
+        return tuple(name for name, present in self.truth.labels.items() if present)
+
+
+Exporter = Callable[[Sequence[Reading], Path], list[Path]]
+"""Writes readings into a folder and returns the files that it wrote, each whole or not at all."""
+
+exporters: Catalogue[Exporter] = Catalogue("output format", "overread.export")

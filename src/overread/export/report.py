@@ -1,0 +1,247 @@
+"""A report as one HTML page that needs nothing else: no script, no file beside it, no network."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from PIL import Image as Picture
+
+from overread.data.manifest import Manifest
+from overread.evaluation.estimate import Estimate
+from overread.evaluation.metric import metrics
+from overread.export import figures
+from overread.export.content import LabelCurves, ReportContent
+from overread.export.overlay import compose
+from overread.export.reading import Reading
+from overread.export.wording import (
+    LIMITS,
+    NOT_FOR_DIAGNOSIS,
+    answer_words,
+    estimate_words,
+    metric_words,
+    score_words,
+    size_words,
+)
+from overread.export.writing import write_whole
+
+MOST_CURVES, MOST_MARKS, MOST_WHERE = 12, 50, 10
+FEW_READINGS, LARGE_PX, SMALL_PX = 50, 448, 320
+
+_pages = Environment(
+    loader=PackageLoader("overread.export"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+def write_report(path: Path, content: ReportContent) -> Path:
+    """Write the report as one self-contained HTML page, whole or not at all."""
+    return write_whole(path, render_report(content))
+
+
+def render_report(content: ReportContent) -> str:
+    """The report as HTML; every word of the content is escaped."""
+    cards = [_card(reading, len(content.readings)) for reading in content.readings]
+    cards.sort(key=lambda card: card["refused"] is None)  # stable: refused ones first, else the order given
+    return _pages.get_template("report.html").render(
+        content=content,
+        simulated=content.simulated or any(card["simulated"] for card in cards),
+        headline=content.headline or _headline(content, cards),
+        manifest=content.manifest and _data_set(content.manifest),
+        problems=[_problem(problem) for problem in content.problems],
+        estimates=_estimates(content.estimates),
+        methods=_methods(content.estimates),
+        levels=sorted({round(estimate.level * 100, 3) for estimate in content.estimates}),
+        label_curves=list(_label_curves(content.curves)) if content.curves else [],
+        left_out_curves=max(0, len(content.curves.classes) - MOST_CURVES) if content.curves else 0,
+        froc_curves=[(curve, _svg_uri(figures.froc(curve))) for curve in content.froc],
+        confusion=_confusion(content),
+        histories=[(history, _svg_uri(figures.learning(history))) for history in content.histories],
+        examples=[(caption, _card(reading, len(content.examples))) for caption, reading in content.examples],
+        cards=cards,
+        most_marks=MOST_MARKS,
+        limits=[*LIMITS[content.kind], *_limits(content), *content.notes],
+        footer=NOT_FOR_DIAGNOSIS,
+    )
+
+
+def _headline(content: ReportContent, cards: Sequence[dict[str, Any]]) -> str:
+    if content.kind == "reading":
+        refused = sum(card["refused"] is not None for card in cards)
+        answers = Counter(card["class"] for card in cards if card["class"] is not None)
+        marked = sum(bool(card["n_marks"]) for card in cards)
+        parts = [f"{len(cards)} image{'s' * (len(cards) != 1)} given, {len(cards) - refused} read, {refused} refused"]
+        if answers:
+            parts.append("answers: " + ", ".join(f"{name} {count}" for name, count in answers.most_common()))
+        if any(card["n_marks"] is not None for card in cards):
+            parts.append(f"{marked} with marks")
+        return "; ".join(parts) + "."
+    whole = [e for e in content.estimates if e.class_name is None and e.subgroup is None]
+    # A share that depends on a threshold, such as accuracy, flatters a data set with one rare class.
+    best = next((e for e in whole if not _decides(e)), None)
+    if best is None:
+        return "No number over all classes was measured."
+    where = {"training": "On images that were held out from training", "evaluation": "On this data set"}[content.kind]
+    return (
+        f"{where}: {_metric_words(best)} {estimate_words(best)}"
+        + (f" ({best.level:.0%} interval)" if best.low is not None else "")
+        + f"; {best.n_cases} images of {best.n_patients} patients ({_amounts(best, content)})."
+    )
+
+
+def _amounts(best: Estimate, content: ReportContent) -> str:
+    """How much of each class a number rests on."""
+    marks = bool(content.froc) or (content.manifest is not None and content.manifest.marks_lesions)
+    parts = [
+        e for e in content.estimates if e.metric == best.metric and e.subgroup is None and e.class_name is not None
+    ]
+    if not 0 < len(parts) <= MOST_CURVES:
+        return f"{best.n_positive} {'true marks' if marks else 'positive'}"
+    return ", ".join(f"{e.n_positive} {e.class_name}" for e in parts)
+
+
+def _metric_words(estimate: Estimate) -> str:
+    name = metric_words(estimate.metric)
+    lower = estimate.metric in metrics and metrics.get(estimate.metric).better == "lower"
+    return f"{name} (lower is better)" if lower else name
+
+
+def _estimates(estimates: Sequence[Estimate]) -> list[dict[str, Any]]:
+    """The groups of the table: over all classes first, then class by class, then subgroups."""
+    groups: dict[tuple[str, str], list[Estimate]] = {}
+    for estimate in sorted(estimates, key=lambda e: (e.subgroup is not None, e.class_name is not None)):
+        groups.setdefault((estimate.subgroup or "", estimate.class_name or ""), []).append(estimate)
+    return [
+        {
+            "name": (class_name or "All classes") + (f", only {subgroup}" if subgroup else ""),
+            "rows": [_estimate(estimate) for estimate in sorted(rows, key=_decides)],
+        }
+        for (subgroup, class_name), rows in groups.items()
+    ]
+
+
+def _decides(estimate: Estimate) -> bool:
+    return estimate.metric in metrics and metrics.get(estimate.metric).decides
+
+
+def _estimate(estimate: Estimate) -> dict[str, Any]:
+    ends = [end for end in (estimate.value, estimate.low, estimate.high) if end is not None]
+    bar = len(ends) == 3 and all(0 <= end <= 1 for end in ends)
+    return {"of": estimate, "name": _metric_words(estimate), "words": estimate_words(estimate), "bar": bar}
+
+
+def _methods(estimates: Sequence[Estimate]) -> list[tuple[str, str]]:
+    """One explanation a metric, that of the first defined number; the others stand in evaluation.json."""
+    found: dict[str, str] = {}
+    for estimate in sorted(estimates, key=lambda e: (e.subgroup is not None, e.class_name is not None, _decides(e))):
+        if estimate.value is not None:
+            found.setdefault(metric_words(estimate.metric), estimate.method)
+    return list(found.items())
+
+
+def _data_set(manifest: Manifest) -> dict[str, Any]:
+    cases = manifest.cases
+    classes = []
+    for name in manifest.classes:
+        if manifest.marks_lesions:
+            marks = [sum(mark.label == name for mark in case.marks or ()) for case in cases]
+            classes.append((name, sum(marks), sum(count > 0 for count in marks)))
+        else:
+            known = [case.labels.get(name) for case in cases]
+            classes.append((name, known.count(True), known.count(None)))
+    return {
+        "name": manifest.name,
+        "source": manifest.source,
+        "task": manifest.task,
+        "marks": manifest.marks_lesions,
+        "n_cases": len(cases),
+        "n_patients": len({case.patient_id for case in cases}),
+        "n_unmarked": sum(case.marks is None for case in cases),
+        "n_without": sum(case.marks == () for case in cases),
+        "classes": classes,
+        "splits": sorted(Counter(case.split or "none given" for case in cases).items()),
+        "fingerprint": manifest.fingerprint[:12],
+    }
+
+
+def _problem(problem: Any) -> dict[str, Any]:
+    more = len(problem.where) - MOST_WHERE
+    where = ", ".join(problem.where[:MOST_WHERE]) + (f" and {more} more" if more > 0 else "")
+    return {"severity": problem.severity, "name": problem.name, "message": problem.message, "where": where}
+
+
+def _label_curves(curves: LabelCurves) -> Iterator[dict[str, Any]]:
+    for index, name in enumerate(curves.classes[:MOST_CURVES]):
+        truth, score = curves.of_class(index)
+        figure = figures.roc_and_pr(truth, score)
+        uri = None if figure is None else _svg_uri(figure)
+        yield {"name": name, "uri": uri, "n_cases": len(truth), "n_positive": int(truth.sum())}
+
+
+def _confusion(content: ReportContent) -> dict[str, Any] | None:
+    if content.confusion is None:
+        return None
+    counts = content.confusion.counts
+    rows = []
+    for name, row in zip(content.confusion.classes, counts.tolist(), strict=True):
+        total = sum(row)
+        cells = [(count, count / total if total else None) for count in row]
+        rows.append({"name": name, "total": total, "cells": cells})
+    return {"classes": content.confusion.classes, "rows": rows, "rule": content.confusion.rule}
+
+
+def _limits(content: ReportContent) -> Iterator[str]:
+    manifest = content.manifest
+    if manifest is not None and all(case.patient_id == case.case_id for case in manifest.cases):
+        yield (
+            "The data set names no patients, so every image counts as a patient of its own. Where patients have "
+            "several images, the numbers are too good and the intervals too narrow."
+        )
+
+
+def _card(reading: Reading, n_readings: int) -> dict[str, Any]:
+    """One image with its answer, ready for the page."""
+    made = compose(reading, side_px=LARGE_PX if n_readings <= FEW_READINGS else SMALL_PX)
+    prediction = reading.prediction
+    can_mark = prediction.refused is None and (bool(reading.marks) or not prediction.scores)
+    return {
+        "name": reading.name,
+        "refused": prediction.refused,
+        "simulated": reading.simulated,
+        "class": reading.predicted_class,
+        "answer": answer_words(reading),
+        "n_marks": len(reading.marks) if can_mark else None,
+        "lines": made.lines[1:-1],  # name and footer stand on the page itself
+        "pictures": [_picture_uri(panel) for panel in made.panels],
+        "scores": [(n, score_words(s), s) for n, s in sorted(prediction.scores.items(), key=lambda item: -item[1])],
+        "marks": [
+            {
+                "label": mark.label,
+                "score": "" if mark.score is None else score_words(mark.score),
+                "size": size_words(mark, reading.image),
+                "at": "" if mark.region is None else f"{mark.region.box[0]:.0f}, {mark.region.box[1]:.0f}",
+            }
+            for mark in reading.marks[:MOST_MARKS]
+        ],
+    }
+
+
+def _picture_uri(picture: Picture.Image) -> str:
+    """The picture inside a data URI, as PNG or JPEG, whichever is smaller."""
+    png, jpeg = io.BytesIO(), io.BytesIO()
+    picture.save(png, "PNG")
+    picture.save(jpeg, "JPEG", quality=88, subsampling=0)
+    kind, stream = ("png", png) if png.tell() <= jpeg.tell() else ("jpeg", jpeg)
+    return f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode()}"
+
+
+def _svg_uri(svg: bytes) -> str:
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg).decode()}"

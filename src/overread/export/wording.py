@@ -1,0 +1,131 @@
+"""Predictions and numbers in words that mislead nobody."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from overread.evaluation.estimate import Estimate
+from overread.export.reading import Reading
+from overread.finding import Finding
+from overread.image import Image
+
+ABBREVIATIONS = ("ap", "auprc", "auroc", "f1", "froc", "iou", "map")
+NOT_FOR_DIAGNOSIS = "Research use only - not for primary diagnosis"
+
+
+def score_words(score: float) -> str:
+    """A score with two digits that never rounds to certainty.
+
+    >>> score_words(0.8749), score_words(0.9999), score_words(0.001)
+    ('0.87', '>0.99', '<0.01')
+    """
+    if 0.995 <= score < 1:
+        return ">0.99"
+    if 0 < score < 0.005:
+        return "<0.01"
+    return f"{score:.2f}"
+
+
+def answer_words(reading: Reading) -> str:
+    """What the model says about the image as a whole, in one line."""
+    prediction = reading.prediction
+    if prediction.refused is not None:
+        return f"Refused: {prediction.refused}"
+    parts = []
+    if prediction.scores:
+        by_score = sorted(prediction.scores.items(), key=lambda item: -item[1])
+        first = reading.predicted_class
+        scores = [f"{name} {score_words(score)}" for name, score in by_score if name != first]
+        if first is not None:
+            head = f"{first} {score_words(prediction.scores[first])}" if first in prediction.scores else first
+            parts.append(head + (f" (others: {', '.join(scores)})" if scores else ""))
+        else:
+            parts.append(", ".join(scores))
+    if reading.marks or not prediction.scores:
+        parts.append(_counted(reading.marks))
+    return "; ".join(parts)
+
+
+def truth_words(reading: Reading) -> str | None:
+    """The truth in one line; None where it is not known."""
+    parts = []
+    if reading.true_classes is not None:
+        parts.append(", ".join(reading.true_classes) or "none of the classes")
+    if reading.true_marks is not None:
+        parts.append(_counted(reading.true_marks))
+    return "; ".join(parts) or None
+
+
+def _counted(marks: Sequence[Finding]) -> str:
+    if not marks:
+        return "no marks"
+    counts = sorted(Counter(mark.label for mark in marks).items())
+    return f"{len(marks)} mark{'s' if len(marks) > 1 else ''} ({', '.join(f'{n} {label}' for label, n in counts)})"
+
+
+def number_words(value: float) -> str:
+    """A number with three digits, or with as many as it needs not to look like a perfect 0 or 1.
+
+    >>> number_words(0.87349), number_words(0.99996), number_words(1.0), number_words(12.5)
+    ('0.873', '0.99996', '1.000', '12.500')
+    """
+    for digits in range(3, 9):
+        words = f"{value:.{digits}f}"
+        if float(words) not in (0.0, 1.0) or float(words) == value:
+            break
+    return words
+
+
+def metric_words(name: str) -> str:
+    """A metric's name of the catalogue as people write it.
+
+    >>> metric_words("auroc"), metric_words("average_precision")
+    ('AUROC', 'average precision')
+    """
+    return " ".join(word.upper() if word in ABBREVIATIONS else word for word in name.split("_"))
+
+
+def estimate_words(estimate: Estimate) -> str:
+    """The value with its interval, or why there is none."""
+    if estimate.value is None:
+        return f"not defined: {estimate.method.removeprefix('undefined').lstrip(': ')}"
+    value = number_words(estimate.value)
+    if estimate.low is None or estimate.high is None:
+        return f"{value} (no interval)"
+    return f"{value} [{number_words(estimate.low)}, {number_words(estimate.high)}]"
+
+
+def size_words(mark: Finding, image: Image | None) -> str:
+    """Width x height of a mark's box, in mm where the file says how large a pixel is, else in pixels."""
+    if mark.region is None:
+        return ""
+    left, top, right, bottom = mark.region.box
+    if image is None or image.geometry is None:
+        return f"{right - left:.0f} x {bottom - top:.0f} px"
+    column_mm, row_mm, _ = image.geometry.spacing_mm
+    return f"{(right - left) * column_mm:.1f} x {(bottom - top) * row_mm:.1f} mm"
+
+
+LIMITS = {
+    "training": (
+        "The numbers were measured on held-out parts of one data set. Other hospitals, scanners and patients can "
+        "differ; measure on their images before trusting the model there.",
+        "The intervals say what drawing other patients of the same kind would change. They do not cover wrong labels, "
+        "a data set that leaves out the hard cases, or the choice of this recipe among several on the same data.",
+        "A score is the model's own scale. It is not the probability of a disease in a patient.",
+    ),
+    "evaluation": (
+        "The numbers hold for images like these; patients of other hospitals and scanners can differ.",
+        "The intervals say what drawing other patients of the same kind would change. They do not cover wrong labels "
+        "or a data set that leaves out the hard cases.",
+        "A score is the model's own scale. It is not the probability of a disease in a patient.",
+    ),
+    "reading": (
+        "The truth about these images is not known here: nothing on this page says whether an answer is right.",
+        "An image without marks is not an image without disease: the model knows only the classes that it was taught.",
+        "The model always answers with one of its classes, also for images of another kind than it was taught with.",
+        "A score is the model's own scale. It is not the probability of a disease in a patient.",
+    ),
+}
+"""What no report of a kind can say, in plain words."""

@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+
+from overread.export.display import shown
+from overread.image import Geometry, Image
+
+
+def grey_of(image: Image) -> list[int]:
+    return np.asarray(shown(image).picture)[..., 0].ravel().tolist()
+
+
+def ct(values: list[float], window: tuple[float, float] | None = None) -> Image:
+    return Image(np.array([[values]], dtype=np.float32), units="HU", modality="CT", window=window)
+
+
+def test_ct_without_a_window_is_shown_in_a_soft_tissue_window() -> None:
+    image = ct([-1000, -161, 39.5, 240, 3000])
+    assert grey_of(image) == [0, 0, 128, 255, 255]
+    assert "40/400 HU" in shown(image).how
+
+
+def test_the_window_of_the_file_goes_first() -> None:
+    image = ct([-1351, -600.5, 150], window=(-600, 1500))
+    assert grey_of(image) == [0, 128, 255]
+    assert "-600/1500" in shown(image).how
+
+
+def test_other_grey_images_are_stretched_without_their_extremes() -> None:
+    values = np.full((1, 100, 100), 100.0)
+    values[0, :, 50:] = 200
+    values[0, 0, 0], values[0, 0, 99] = -30000, 30000
+    pixels = np.asarray(shown(Image(values)).picture)
+    assert pixels[50, 10].tolist() == [0, 0, 0]
+    assert pixels[50, 90].tolist() == [255, 255, 255]
+
+
+@pytest.mark.parametrize(("top", "scale"), [(255, 1), (65535, 257)])
+def test_colour_is_shown_as_it_is(top: int, scale: int) -> None:
+    colours = np.array([[255, 0], [128, 7], [10, 200]], dtype=np.float32).reshape(3, 1, 2) * scale
+    assert np.asarray(shown(Image(colours)).picture).tolist() == [[[255, 128, 10], [0, 7, 200]]]
+
+
+def test_an_image_of_one_value_is_shown_and_said_so() -> None:
+    view = shown(Image(np.zeros((1, 4, 4))))
+    assert view.how == "all pixels are equal"
+
+
+def test_of_a_volume_the_middle_slice_is_shown_and_named() -> None:
+    volume = np.zeros((1, 5, 4, 4))
+    volume[0, 2, :, 2:] = 1
+    view = shown(Image(volume))
+    assert "slice 3 of 5" in view.how
+    assert np.asarray(view.picture).max() == 255
+
+
+def test_small_images_are_enlarged_so_that_pixels_are_seen_as_they_are() -> None:
+    image = Image(np.arange(9, dtype=np.float32).reshape(1, 3, 3))
+    large = np.asarray(shown(image).sized(30))
+    assert large.shape == (30, 30, 3)
+    small = np.asarray(shown(image).picture)
+    assert (large == small.repeat(10, axis=0).repeat(10, axis=1)).all()
+
+
+def test_large_images_are_made_smaller() -> None:
+    assert max(shown(Image(np.eye(900)[None])).sized(300).size) == 300
+
+
+def test_pixels_that_are_not_square_keep_the_proportions_of_the_body() -> None:
+    geometry = Geometry(np.diag([0.5, 1.0, 1.0, 1.0]))  # a pixel is 0.5 mm wide and 1 mm high
+    picture = shown(Image(np.eye(20)[None], geometry=geometry)).sized(200)
+    assert picture.height == 2 * picture.width
