@@ -65,6 +65,11 @@ KINDS: Mapping[str, Kind] = {
         "error", "Cases of a patient who is in two official splits", "Put all images of a patient into one split."
     ),
     # the marks
+    "turned-image": Kind(
+        "error",
+        "Marked images with an orientation tag, so that marks may be meant for the image before or after turning",
+        "Save the images upright, without the tag.",
+    ),
     "box-clipped": Kind("warning", "Boxes that stuck out of their image by at most 2 px, clipped", "Nothing to do."),
     "box-outside": Kind("error", "Cases with a box that reaches out of its image", "Correct or remove these boxes."),
     "box-without-area": Kind("error", "Cases with a box that has no area", "Correct or remove these boxes."),

@@ -11,7 +11,6 @@ from overread.data.manifest import Case, ImageRef, Manifest, Problem
 from overread.data.problem_kinds import ProblemLog
 from overread.errors import UnreadableImage
 
-
 _MOST_DUPLICATES = 0.05
 _NEGLIGIBLE_PX = 1e-3
 """How far a box may reach out by rounding."""

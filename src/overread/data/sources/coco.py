@@ -12,7 +12,7 @@ from overread.data.manifest import Case, ImageRef, Manifest, Split, Task
 from overread.data.problem_kinds import ProblemLog
 from overread.data.sources.boxes import fitted
 from overread.data.sources.files import case_ids, name_in, note_unknown, split_named_in, split_of
-from overread.data.sources.headers import patient_in_file, size_px
+from overread.data.sources.headers import is_turned, patient_in_file, size_px
 from overread.data.sources.rows import Files
 from overread.data.sources.source import Source, sources
 from overread.errors import InputError, SourceError
@@ -127,6 +127,8 @@ def _cases(
             continue
         taken.add(found[0])
         image = found[0]
+        if is_turned(image):
+            log.add("turned-image", name)
         marks = [
             mark
             for annotation in by_image.get(entry["id"], ())

@@ -119,7 +119,7 @@ def case_ids(names: Iterable[str]) -> dict[str, str]:
     """Ids for cases: unique even where upper and lower case are the same, and fit for a file name.
 
     >>> case_ids(["benign/a 1.png", "benign/a_1.png", "b.png"])
-    {'benign/a 1.png': 'benign_a_1-ad1bc5', 'benign/a_1.png': 'benign_a_1-9bf9ac', 'b.png': 'b'}
+    {'benign/a 1.png': 'benign_a_1-6a4872', 'benign/a_1.png': 'benign_a_1-1a7e4b', 'b.png': 'b'}
     """
     plain = {name: _fit_for_file_name(stem_of(name)) for name in names}
     taken: dict[str, int] = {}
@@ -132,7 +132,7 @@ def case_ids(names: Iterable[str]) -> dict[str, str]:
 
 
 def _fit_for_file_name(text: str) -> str:
-    fit = re.sub(r"[^\w.\-]+", "_", unicodedata.normalize("NFC", text)).lstrip("._") or "case"
+    fit = re.sub(r"[^\w.\-]+", "_", unicodedata.normalize("NFC", text)).lstrip("._").rstrip(".") or "case"
     if len(fit) <= _LONGEST_ID:
         return fit
     return f"{fit[: _LONGEST_ID - 13]}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"

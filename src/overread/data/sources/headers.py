@@ -13,6 +13,8 @@ from pydicom.dataset import Dataset
 from overread.data.sources.files import is_dicom
 from overread.study import pseudonym
 
+_ORIENTATION = 0x0112
+
 _TAGS = [
     "SOPInstanceUID",
     "SeriesInstanceUID",
@@ -57,6 +59,20 @@ def patient_of(header: Dataset | None) -> str | None:
 def patient_in_file(path: Path) -> str | None:
     """The pseudonym of the patient whom a file names: DICOM does, other formats do not."""
     return patient_of(dicom_header(path)) if is_dicom(path) else None
+
+
+def is_turned(path: Path) -> bool:
+    """Whether a picture asks to be turned or mirrored when shown (Exif 2.3, Orientation).
+
+    Images are read as they ask to be shown; whether boxes and masks were drawn so, no data set says.
+    """
+    if is_dicom(path):
+        return False
+    try:
+        with PillowImage.open(path) as image:
+            return image.getexif().get(_ORIENTATION, 1) not in (0, 1)
+    except Exception:  # a damaged file is named when its pixels are read
+        return False
 
 
 def size_px(path: Path) -> tuple[int, int] | None:

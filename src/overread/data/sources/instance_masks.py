@@ -7,7 +7,7 @@ from pathlib import Path
 from overread.data.manifest import Case, ImageRef, Manifest
 from overread.data.problem_kinds import ProblemLog
 from overread.data.sources.files import case_ids, folders_in, integer_pixels, is_image, name_in, note_unknown, walk
-from overread.data.sources.headers import patient_in_file
+from overread.data.sources.headers import is_turned, patient_in_file
 from overread.data.sources.source import Source, sources
 from overread.errors import SourceError
 from overread.finding import Finding, Mask, Region
@@ -29,7 +29,7 @@ class InstanceMasks(Source):
         if not folders:
             raise SourceError(f"{path}: {self.layout} is expected; no folder in it is like that.")
         log = ProblemLog()
-        ids = case_ids(folder.name + "/" for folder in folders)
+        ids = case_ids(folder.name for folder in folders)
         used: list[Path] = []
         cases = []
         for folder in folders:
@@ -39,7 +39,9 @@ class InstanceMasks(Source):
             if len(images) != 1:
                 log.add("not-one-image", folder.name, f"{len(images)} images")
                 continue
-            case_id = ids[folder.name + "/"]
+            if is_turned(images[0]):
+                log.add("turned-image", name_in(images[0], path))
+            case_id = ids[folder.name]
             marks = _marks(masks, path, log)
             cases.append(Case(case_id, patient_in_file(images[0]) or case_id, (ImageRef(images[0]),), marks=marks))
         note_unknown(path, used, log)

@@ -17,7 +17,7 @@ from overread.data.sources.files import (
     stem_of,
     walk,
 )
-from overread.data.sources.headers import patient_in_file
+from overread.data.sources.headers import is_turned, patient_in_file
 from overread.data.sources.runs import masks_of
 from overread.data.sources.source import Source, sources
 from overread.errors import SourceError
@@ -64,6 +64,8 @@ class LabelMaps(Source):
                 if stem in texts
             }
             case_id, image = ids[stem], images[stem]
+            if is_turned(image):
+                log.add("turned-image", name_in(image, path))
             cases.append(
                 Case(case_id, patient_in_file(image) or case_id, (ImageRef(image),), marks=marks, attributes=said)
             )

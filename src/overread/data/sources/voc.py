@@ -11,7 +11,7 @@ from overread.data.manifest import Case, ImageRef, Manifest, Split
 from overread.data.problem_kinds import ProblemLog
 from overread.data.sources.boxes import fitted
 from overread.data.sources.files import case_ids, name_in, note_unknown, split_of
-from overread.data.sources.headers import patient_in_file, size_px
+from overread.data.sources.headers import is_turned, patient_in_file, size_px
 from overread.data.sources.rows import Files
 from overread.data.sources.source import Source, sources
 from overread.errors import SourceError
@@ -45,6 +45,8 @@ class Voc(Source):
                 log.add("label-without-file", file.name)
                 continue
             used.append(image)
+            if is_turned(image):
+                log.add("turned-image", name_in(image, path))
             case_id = ids[file.stem]
             cases.append(
                 Case(

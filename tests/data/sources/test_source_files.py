@@ -1,0 +1,94 @@
+"""Which files are images, which are ignored, and what cases are called."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from overread.data.sources.files import case_ids, integer_pixels, is_ignored, split_named_in, walk
+from overread.data.sources.headers import is_turned, size_px
+from overread.errors import SourceError
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.text(st.sampled_from("aAbä/ ._\\:*-1"), min_size=1, max_size=12), unique=True, max_size=8))
+def test_case_ids_are_unique_and_fit_for_file_names_even_where_case_does_not_count(names):
+    ids = list(case_ids(names).values())
+    assert len({case_id.lower() for case_id in ids}) == len(names)
+    for case_id in ids:
+        assert case_id
+        assert not set(case_id) & set('/\\:*?"<>| ')
+        assert not case_id.startswith(".")
+
+
+def test_a_very_long_name_gives_an_id_that_still_fits():
+    assert len(case_ids(["x" * 400])["x" * 400]) <= 120
+
+
+@pytest.mark.parametrize("name", [".DS_Store", "Thumbs.db", "README.txt", "LICENSE", "license.md", "__MACOSX", ".git"])
+def test_files_of_the_system_and_notes_to_people_are_ignored(name):
+    assert is_ignored(name)
+
+
+@pytest.mark.parametrize("name", ["readmeter.png", "a.png", "licensed.csv"])
+def test_data_with_a_similar_name_is_not_ignored(name):
+    assert not is_ignored(name)
+
+
+def test_a_split_is_read_from_the_name_of_a_file_only_where_it_is_one():
+    assert split_named_in("instances_train2017") == "train"
+    assert split_named_in("valid") == "val"
+    assert split_named_in("train_and_test") is None
+    assert split_named_in("contest") is None
+
+
+def test_a_folder_that_links_to_itself_is_walked_once(tmp_path: Path):
+    (tmp_path / "a.png").write_bytes(b"x")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    assert list(walk(tmp_path)) == [tmp_path / "a.png"]
+
+
+def test_label_maps_of_all_integer_kinds_keep_their_numbers(tmp_path: Path):
+    numbers = np.array([[0, 1], [2, 200]])
+    for dtype in (np.uint8, np.uint16):
+        Image.fromarray(numbers.astype(dtype)).save(tmp_path / "a.png")
+        np.testing.assert_array_equal(integer_pixels(tmp_path / "a.png"), numbers)
+    for dtype in (np.uint8, np.uint16, np.int32, np.uint32, np.float32):
+        tifffile.imwrite(tmp_path / "a.tif", numbers.astype(dtype))
+        np.testing.assert_array_equal(integer_pixels(tmp_path / "a.tif"), numbers)
+    palette = Image.new("P", (2, 2))
+    palette.putpalette([0, 0, 0, 255, 0, 0] + [9] * 762)
+    palette.putdata([0, 1, 2, 200])
+    palette.save(tmp_path / "p.png")
+    np.testing.assert_array_equal(integer_pixels(tmp_path / "p.png"), numbers)
+
+
+def test_a_label_map_in_colours_or_fractions_or_damaged_is_refused(tmp_path: Path):
+    Image.fromarray(np.arange(12, dtype=np.uint8).reshape(2, 2, 3)).save(tmp_path / "rgb.png")
+    tifffile.imwrite(tmp_path / "half.tif", np.array([[0.5, 1]], np.float32))
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n nothing")
+    for name in ("rgb.png", "half.tif", "broken.png"):
+        with pytest.raises(SourceError, match=name):
+            integer_pixels(tmp_path / name)
+
+
+def test_the_size_of_an_image_is_read_from_its_header(tmp_path: Path):
+    Image.new("L", (30, 20)).save(tmp_path / "a.png")
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((20, 30), np.float32))
+    (tmp_path / "broken.png").write_bytes(b"x")
+    assert size_px(tmp_path / "a.png") == (20, 30)
+    assert size_px(tmp_path / "a.tif") == (20, 30)
+    assert size_px(tmp_path / "broken.png") is None
+
+
+def test_a_picture_that_asks_to_be_turned_is_noticed(tmp_path: Path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("L", (30, 20)).save(tmp_path / "turned.jpg", exif=exif)
+    Image.new("L", (30, 20)).save(tmp_path / "upright.jpg")
+    assert is_turned(tmp_path / "turned.jpg")
+    assert not is_turned(tmp_path / "upright.jpg")

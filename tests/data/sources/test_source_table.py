@@ -1,0 +1,172 @@
+"""Tables as people write them."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from overread.data.manifest import Manifest
+from overread.data.sources import open_data
+from overread.errors import SourceError
+
+
+def _images(folder: Path, names: list[str]) -> None:
+    for number, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((3, 4), number, np.uint8)).save(folder / name)
+
+
+def _read(folder: Path, text: str, *, encoding: str = "utf-8") -> Manifest:
+    (folder / "table.csv").write_bytes(text.encode(encoding))
+    return open_data(folder)
+
+
+def _problem(manifest: Manifest, name: str) -> tuple[str, ...]:
+    return next((problem.where for problem in manifest.found if problem.name == name), ())
+
+
+def test_the_columns_that_have_a_meaning_are_known_however_they_are_written(tmp_path: Path):
+    _images(tmp_path, ["a.png", "b.png", "c.png"])
+    manifest = _read(
+        tmp_path,
+        "Patient ID,Image File,SITE,Split,Age,Sex,Finding\n"
+        "007,a.png,Bern,train,54,F,cyst\n007,b.png,Bern,Valid,54,F,none\n8,c.png,,test,,M,cyst\n",
+    )
+    a, b, c = manifest.cases
+    assert [case.patient_id for case in manifest.cases] == ["007", "007", "8"]
+    assert [case.split for case in manifest.cases] == ["train", "val", "test"]
+    assert (a.site, c.site) == ("Bern", None)
+    assert a.attributes == {"Age": 54.0, "Sex": "F"}
+    assert c.attributes["Age"] is None
+    assert manifest.classes == ("cyst", "none")
+    assert (a.label, b.label) == ("cyst", "none")
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252", "utf-16"])
+def test_delimiters_and_encodings_of_spreadsheets_are_read(tmp_path: Path, delimiter: str, encoding: str):
+    _images(tmp_path, ["Müller 1.png", "b.png"])
+    rows = [["Datei", "Größe", "attribute_note"], ["Müller 1.png", "groß", "über, oder; so"], ["b.png", "klein", ""]]
+    text = "\r\n".join(delimiter.join(f'"{value}"' for value in row) for row in rows)
+    manifest = _read(tmp_path, text, encoding=encoding)
+    assert manifest.classes == ("groß", "klein")
+    assert [case.case_id for case in manifest.cases] == ["Müller_1", "b"]
+    assert manifest.cases[0].attributes["attribute_note"] == "über, oder; so"
+
+
+def test_images_are_found_in_images_without_extension_and_in_decomposed_unicode(tmp_path: Path):
+    _images(tmp_path / "images", ["u\u0308.png", "deep/b.tif"])
+    manifest = _read(tmp_path, "id,label\nü,x\ndeep\\b,y\n")
+    assert len(manifest.cases) == 2
+    assert not manifest.found
+
+
+def test_a_table_may_be_the_data_itself_and_be_parquet(tmp_path: Path):
+    _images(tmp_path, ["a.png", "b.png", "c.png"])
+    table = pd.DataFrame({"file": ["a.png", "b.png", "c.png"], "grade": [1.0, 2.0, None], "flag": [True, False, None]})
+    table[["file", "grade"]].to_parquet(tmp_path / "t.parquet")
+    manifest = open_data(tmp_path / "t.parquet")
+    assert manifest.classes == ("1", "2")
+    assert _problem(manifest, "unknown-label") == ("c",)
+    table[["file", "flag"]].to_parquet(tmp_path / "t.parquet")
+    manifest = open_data(tmp_path / "t.parquet")
+    assert manifest.classes == ("not flag", "flag")
+    assert [dict(case.labels) for case in manifest.cases] == [
+        {"not flag": False, "flag": True},
+        {"not flag": True, "flag": False},
+        {"not flag": None, "flag": None},
+    ]
+
+
+def test_several_columns_of_zero_and_one_are_several_labels_and_empty_is_not_known(tmp_path: Path):
+    _images(tmp_path, ["a.png", "b.png"])
+    manifest = _read(tmp_path, "file,edema,nodule\na.png,1,no\nb.png,,TRUE\n")
+    assert manifest.task == "multi-label"
+    assert [dict(case.labels) for case in manifest.cases] == [
+        {"edema": True, "nodule": False},
+        {"edema": None, "nodule": True},
+    ]
+    assert _problem(manifest, "unknown-label") == ("b",)
+
+
+def test_words_among_several_label_columns_are_refused_with_the_column_and_its_values(tmp_path: Path):
+    _images(tmp_path, ["a.png", "b.png"])
+    with pytest.raises(SourceError, match=r"'nodule' says 'maybe', 'yes'"):
+        _read(tmp_path, "file,edema,nodule\na.png,1,maybe\nb.png,0,yes\n")
+
+
+def test_a_column_called_label_keeps_its_values_as_classes_and_is_chosen_among_words(tmp_path: Path):
+    _images(tmp_path, ["a.png", "b.png", "c.png", "d.png"])
+    assert _read(tmp_path, "file,label\na.png,0\nb.png,1\nc.png,0\nd.png,1\n").classes == ("0", "1")
+    manifest = _read(tmp_path, "file,label,view\na.png,x,PA\nb.png,y,AP\nc.png,x,PA\nd.png,y,AP\n")
+    assert manifest.classes == ("x", "y")
+    assert manifest.cases[0].attributes == {"view": "PA"}
+    assert _problem(manifest, "column-not-used-as-label") == ("view",)
+
+
+def test_free_text_and_many_numbers_are_attributes_and_it_is_said(tmp_path: Path):
+    names = [f"{number}.png" for number in range(8)]
+    _images(tmp_path, names)
+    rows = [f"{name},{'x' if n % 2 else 'y'},report {n},{n / 7:.3f}" for n, name in enumerate(names)]
+    manifest = _read(tmp_path, "\n".join(["file,class,report,volume_ml", *rows]))
+    assert manifest.classes == ("x", "y")
+    assert _problem(manifest, "column-not-used-as-label") == ("report", "volume_ml")
+    assert manifest.cases[1].attributes == {"report": "report 1", "volume_ml": 0.143}
+
+
+def test_numbers_as_classes_are_ordered_by_size(tmp_path: Path):
+    names = [f"{number}.png" for number in range(6)]
+    _images(tmp_path, names)
+    rows = [f"{name},{grade}" for name, grade in zip(names, (10, 9, 2, 10, 9, 2), strict=True)]
+    assert _read(tmp_path, "\n".join(["file,grade", *rows])).classes == ("2", "9", "10")
+
+
+def test_missing_ambiguous_repeated_and_unlabelled_images_are_named(tmp_path: Path):
+    _images(tmp_path, ["a.png", "b.png", "c.png", "c.tif", "free.png"])
+    manifest = _read(tmp_path, "file,label\na,x\nb,y\na.png,x\nc,y\ngone,x\n")
+    assert [case.case_id for case in manifest.cases] == ["a", "b"]
+    assert _problem(manifest, "label-without-file") == ("gone",)
+    assert _problem(manifest, "ambiguous-file") == ("c",)
+    assert _problem(manifest, "file-named-twice") == ("a.png",)
+    assert set(_problem(manifest, "file-without-label")) == {"c.png", "c.tif", "free.png"}
+
+
+def test_classes_that_differ_in_case_only_are_an_error(tmp_path: Path):
+    _images(tmp_path, ["a.png", "b.png", "c.png", "d.png", "e.png", "f.png"])
+    manifest = _read(tmp_path, "file,label\na.png,Cyst\nb.png,cyst\nc.png,none\nd.png,none\ne.png,none\nf.png,none\n")
+    assert _problem(manifest, "similar-class-names") == ("Cyst / cyst",)
+
+
+def test_a_row_without_a_patient_is_its_own_patient_and_named(tmp_path: Path):
+    _images(tmp_path, ["a.png", "b.png"])
+    manifest = _read(tmp_path, "file,patient,label\na.png,,x\nb.png,p,y\n")
+    assert [case.patient_id for case in manifest.cases] == ["a", "p"]
+    assert _problem(manifest, "patient-not-known") == ("a",)
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("file,label\na.png,x,y\n", "line 2 has 3 values"),
+        ("file,label,label\na.png,x,y\n", "more than one 'label'"),
+        ("file,label\n", "at least one row"),
+        ("", "empty"),
+        ("file,split,label\na.png,later,x\nb.png,train,y\n", "'later'"),
+        ("file\na.png\nb.png\n", "a label column is expected"),
+        ("file,label\nx1.png,x\nx2.png,y\n", "none of the 2 images in column 'file'"),
+        ("one,two,label\na.png,b.png,x\nb.png,a.png,y\n", "all name images"),
+    ],
+)
+def test_a_table_that_cannot_be_used_says_why(tmp_path: Path, text: str, match: str):
+    _images(tmp_path, ["a.png", "b.png"])
+    with pytest.raises(SourceError, match=match):
+        _read(tmp_path, text)
+
+
+def test_several_tables_in_a_folder_are_not_chosen_from(tmp_path: Path):
+    _images(tmp_path, ["a.png"])
+    (tmp_path / "two.csv").write_text("file,label\na.png,x")
+    with pytest.raises(SourceError, match=r"found table.csv, two.csv"):
+        _read(tmp_path, "file,label\na.png,x\n")
