@@ -1,0 +1,166 @@
+"""Pictures keep their bits, their colours and their way up."""
+
+import struct
+import zlib
+from pathlib import Path
+
+import imagecodecs
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image as Pillow
+
+from overread.errors import UnreadableImage
+from overread.io import read
+
+RNG = np.random.default_rng(0)
+
+
+def channel_first(array: np.ndarray) -> np.ndarray:
+    return array[None] if array.ndim == 2 else np.moveaxis(array, -1, 0)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("shape", [(5, 7), (5, 7, 3)])
+@pytest.mark.parametrize("kind", ["png", "tiff"])
+def test_every_bit_is_kept(tmp_path: Path, kind: str, shape: tuple[int, ...], dtype: type) -> None:
+    array = RNG.integers(0, np.iinfo(dtype).max, shape).astype(dtype)
+    path = tmp_path / "image"
+    if kind == "png":
+        path.write_bytes(imagecodecs.png_encode(array))
+    else:
+        tifffile.imwrite(path, array, photometric="rgb" if len(shape) == 3 else "minisblack")
+    image = read(path)
+    np.testing.assert_array_equal(image.pixels, channel_first(array))
+    assert image.units == "stored"
+    assert image.geometry is None
+    assert image.history == ()
+    assert image.source.sha256 is not None
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("channels", [2, 4])
+def test_opaque_alpha_is_dropped_and_any_other_laid_over_black(tmp_path: Path, channels: int, dtype: type) -> None:
+    top = np.iinfo(dtype).max
+    array = RNG.integers(0, top, (5, 7, channels)).astype(dtype)
+    array[..., -1] = top
+    path = tmp_path / "image.png"
+    path.write_bytes(imagecodecs.png_encode(array))
+    image = read(path)
+    np.testing.assert_array_equal(image.pixels, channel_first(array[..., :-1]))
+    assert "opaque" in image.history[0]
+    array[2, 3, -1] = 0
+    path.write_bytes(imagecodecs.png_encode(array))
+    image = read(path)
+    assert (image.pixels[:, 2, 3] == 0).all()
+    assert "over black" in image.history[-1]
+
+
+def test_a_palette_becomes_colours(tmp_path: Path) -> None:
+    colours = RNG.integers(0, 255, (6, 6, 3)).astype(np.uint8) // 64 * 64
+    flat = Pillow.fromarray(colours).quantize(64)
+    flat.save(tmp_path / "palette.png")
+    image = read(tmp_path / "palette.png")
+    np.testing.assert_array_equal(image.pixels, channel_first(np.asarray(flat.convert("RGB"))))
+    assert "palette" in image.history[0]
+
+
+def test_one_bit_is_zero_and_one(tmp_path: Path) -> None:
+    bits = RNG.random((6, 9)) < 0.5
+    Pillow.fromarray(bits).save(tmp_path / "bits.png")
+    np.testing.assert_array_equal(read(tmp_path / "bits.png").pixels[0], bits)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["jpeg", "png", "tiff"])
+def test_a_picture_stands_upright_and_says_so(tmp_path: Path, kind: str, orientation: int) -> None:
+    from PIL import ImageOps
+
+    picture = Pillow.fromarray(np.arange(64 * 48, dtype=np.uint8).reshape(64, 48))
+    path = tmp_path / "image"
+    if kind == "tiff":
+        tifffile.imwrite(path, np.asarray(picture), extratags=[(274, "H", 1, orientation, True)])
+        exif = Pillow.Exif()
+        exif[274] = orientation
+        picture.save(tmp_path / "same.png", exif=exif)
+        expected = np.asarray(ImageOps.exif_transpose(Pillow.open(tmp_path / "same.png")))
+    else:
+        exif = Pillow.Exif()
+        exif[274] = orientation
+        picture.save(path, format=kind, exif=exif)
+        with Pillow.open(path) as opened:
+            expected = np.asarray(ImageOps.exif_transpose(opened))
+    image = read(path)
+    np.testing.assert_array_equal(image.pixels[0], expected)
+    assert any("upright" in line for line in image.history) == (orientation != 1)
+
+
+def test_a_tiff_that_counts_from_white_is_turned(tmp_path: Path) -> None:
+    array = RNG.integers(0, 255, (5, 6)).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", array, photometric="miniswhite")
+    image = read(tmp_path / "a.tif")
+    np.testing.assert_array_equal(image.pixels[0], 255 - array)
+    assert "inverted" in image.history[0]
+
+
+def test_a_second_channel_that_is_no_alpha_is_a_channel(tmp_path: Path) -> None:
+    array = RNG.integers(0, 255, (5, 6, 2)).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", array, photometric="minisblack", planarconfig="contig", extrasamples=[0])
+    np.testing.assert_array_equal(read(tmp_path / "a.tif").pixels, channel_first(array))
+
+
+@pytest.mark.parametrize("imagej", [False, True])
+def test_a_tiff_with_pages_is_refused(tmp_path: Path, imagej: bool) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((4, 5, 6), dtype=np.uint8), imagej=imagej, photometric="minisblack")
+    with pytest.raises(UnreadableImage, match="one page"):
+        read(tmp_path / "a.tif")
+
+
+def test_a_tiff_that_holds_no_numbers_is_refused(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.full((4, 5), np.nan, dtype=np.float32))
+    with pytest.raises(UnreadableImage, match="NaN"):
+        read(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "tiff", "png16"])
+def test_a_picture_cut_short_is_refused(tmp_path: Path, kind: str) -> None:
+    array = RNG.integers(0, 255, (40, 50, 3)).astype(np.uint8)
+    path = tmp_path / "image"
+    if kind == "png16":
+        path.write_bytes(imagecodecs.png_encode(array.astype(np.uint16) * 257))
+    elif kind == "tiff":
+        tifffile.imwrite(path, array, photometric="rgb")
+    else:
+        Pillow.fromarray(array).save(path, format=kind)
+    whole = path.read_bytes()
+    for share in (0.05, 0.3, 0.6, 0.97):
+        path.write_bytes(whole[: int(len(whole) * share)])
+        with pytest.raises(UnreadableImage, match="image"):
+            read(path)
+
+
+def test_a_header_that_announces_too_much_is_refused_before_memory_is_given(tmp_path: Path) -> None:
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0)
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    content = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 100))
+    (tmp_path / "bomb.png").write_bytes(content + chunk(b"IEND", b""))
+    with pytest.raises(UnreadableImage, match="3,600,000,000"):
+        read(tmp_path / "bomb.png")
+
+
+def test_a_picture_has_no_items(tmp_path: Path) -> None:
+    Pillow.fromarray(np.zeros((3, 3), dtype=np.uint8)).save(tmp_path / "a.png")
+    with pytest.raises(UnreadableImage, match="item"):
+        read(tmp_path / "a.png", item="first")
+
+
+@pytest.mark.data
+def test_real_pictures_are_read_as_they_are(real_data: Path) -> None:
+    for folder, pattern in (("dsb2018/images", "*.png"), ("bccd/JPEGImages", "*.jpg"), ("dsb2018/labels", "*.png")):
+        for path in sorted((real_data / folder).glob(pattern))[::60]:
+            with Pillow.open(path) as picture:
+                expected = np.asarray(picture)
+            np.testing.assert_array_equal(read(path).pixels, channel_first(expected))
