@@ -329,6 +329,6 @@ def test_twenty_thousand_cases_are_parted_in_seconds():
         _case(n, patient=f"p{rng.integers(9000)}", labels=_one_of(CLASSES[int(k)]))
         for n, k in enumerate(rng.choice(3, 20_000, p=[0.9, 0.09, 0.01]))
     ]
-    start = time.perf_counter()
+    start = time.process_time()
     folds_of(_manifest(cases), DataSection(), seed=0)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
