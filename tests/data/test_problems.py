@@ -127,6 +127,15 @@ def test_masks_without_a_pixel_or_of_another_size_stop():
     assert "mask (30, 20), image (20, 30) px" in _found(other, facts=_facts())["mask-size"].message
 
 
+def test_one_mask_for_everything_is_noticed():
+    drawn = np.zeros((20, 30), bool)
+    drawn[2:4, 2:4] = drawn[9:12, 9:12] = True
+    whole = replace(_marked(Region.from_mask(Mask.from_array(drawn))), task="masks")
+    assert _found(whole, facts=_facts())["one-mask-in-parts"].where == ("c0",)
+    single = Region.from_mask(Mask.from_array(drawn & (np.arange(30) < 6)))
+    assert not _found(replace(_marked(single), task="masks"), facts=_facts())
+
+
 def test_a_data_set_of_marks_without_any_stops_and_normal_images_do_not():
     assert _found(_marked())["no-marks"].severity == "error"
     some = _marked(Region((1, 1, 2, 2)))

@@ -76,6 +76,11 @@ KINDS: Mapping[str, Kind] = {
     "empty-mask": Kind("error", "Cases with a mask that has no pixel", "Correct or remove these masks."),
     "empty-mask-left-out": Kind("warning", "Mask files without a pixel, left out", "Check that none lost its content."),
     "mask-size": Kind("error", "Cases whose masks and image differ in size", "Make them from the same image."),
+    "one-mask-in-parts": Kind(
+        "warning",
+        "No image has more than one mask, and there are masks of several separate parts",
+        "If each part is an object of its own, give each a number (or a mask) of its own.",
+    ),
     "crowd-annotation": Kind("warning", "Crowd annotations, left out", "Mark single objects to learn from them."),
     "annotation-names-another-file": Kind(
         "warning", "Annotations that name another image than their own file name does", "The file name was believed."

@@ -6,6 +6,9 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from scipy import ndimage
+
 from overread import io
 from overread.data.manifest import Case, ImageRef, Manifest, Problem
 from overread.data.problem_kinds import ProblemLog
@@ -66,6 +69,7 @@ def problems(
     if readable:
         known = _known(manifest, facts or facts_of, log)
         _check_marks_fit(manifest, known, log)
+        _check_parts(manifest, log)
         _check_duplicates(manifest, known, log)
     return sorted([*manifest.found, *log.problems()], key=lambda problem: (problem.severity != "error", problem.name))
 
@@ -162,6 +166,18 @@ def _check_marks_fit(manifest: Manifest, known: Mapping[str, Sequence[ImageFacts
                 over = max(-left, -top, right - columns, bottom - rows)
                 if region.mask is None and over > _NEGLIGIBLE_PX:
                     log.add("box-outside", case.case_id, f"{_shown(region.box)} in {columns} x {rows} px")
+
+
+def _check_parts(manifest: Manifest, log: ProblemLog) -> None:
+    """Tell masks of whole classes, taken for masks of single objects: each image has one, in several parts."""
+    if manifest.task != "masks" or any(len(case.marks or ()) > 1 for case in manifest.cases):
+        return
+    for case in manifest.cases:
+        for mark in case.marks or ():
+            if mark.region is not None and mark.region.mask is not None:
+                parts = int(ndimage.label(mark.region.mask.to_array(), structure=np.ones((3, 3)))[1])
+                if parts > 1:
+                    log.add("one-mask-in-parts", case.case_id, f"{parts} parts")
 
 
 def _check_duplicates(manifest: Manifest, known: Mapping[str, Sequence[ImageFacts]], log: ProblemLog) -> None:

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from overread.data.sources.runs import masks_of
+from overread.data.sources.runs import masks_of, run_lengths
 from overread.finding import Mask
 
 
@@ -23,6 +23,14 @@ def test_every_instance_is_encoded_as_one_by_one(label_map):
     assert list(masks) == numbers
     for number, mask in masks.items():
         assert mask == Mask.from_array(label_map == number)
+
+
+@settings(max_examples=40, deadline=None)
+@given(arrays(np.bool_, st.tuples(st.integers(1, 40), st.integers(1, 40))))
+def test_compressed_counts_are_read_as_they_were_written(mask):
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask.ravel(order="F")]).astype(int)))
+    found = run_lengths(Mask.from_array(mask).counts)
+    assert found == np.diff(np.concatenate([[0], edges, [mask.size]])).tolist()
 
 
 def test_a_number_beyond_sixteen_bit_keeps_its_pixels():

@@ -125,6 +125,12 @@ def test_coco_names_images_that_are_not_there(tmp_path: Path):
     [
         ({"bbox": [1, 2, 3]}, "needs a bbox"),
         ({"bbox": None}, "needs a bbox"),
+        ({"bbox": [1, 2, float("nan"), 3]}, "needs a bbox"),
+        ({"bbox": [1, 2, 3, 4], "segmentation": {"size": [20, 30], "counts": [7, 3]}}, "no run lengths"),
+        ({"bbox": [1, 2, 3, 4], "segmentation": {"size": [20, 30], "counts": [7, -3, 596]}}, "no run lengths"),
+        ({"bbox": [1, 2, 3, 4], "segmentation": ["text"]}, "no run lengths"),
+        ({"bbox": [1, 2, 3, 4], "segmentation": {"size": [20, 30], "counts": "0"}}, "no run lengths"),
+        ({"bbox": [1, 2, 3, 4], "segmentation": {"size": [20, 30], "counts": "~~"}}, "no run lengths"),
         ({"category_id": 9, "bbox": [1, 2, 3, 4]}, "category 9"),
         ({"image_id": 9, "bbox": [1, 2, 3, 4]}, "image id 9"),
         ({"bbox": [1, 2, 3, 4], "segmentation": {"size": [2]}}, "no run lengths"),
@@ -135,6 +141,16 @@ def test_a_broken_coco_annotation_is_refused_with_its_number(tmp_path: Path, ann
         _image(tmp_path / name)
     _coco(tmp_path / "t.json", [annotation], ONE)
     with pytest.raises(SourceError, match=match):
+        open_data(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "images", [[{"id": 1, "file_name": "a.png"}, {"id": 1, "file_name": "b.png"}], [{"file_name": "a.png"}], ["a.png"]]
+)
+def test_coco_images_need_ids_of_their_own(tmp_path: Path, images: list[Any]):
+    _image(tmp_path / "a.png")
+    _coco(tmp_path / "t.json", [{"bbox": [1, 1, 2, 2]}], images)
+    with pytest.raises(SourceError, match=r"id of its own|list of objects"):
         open_data(tmp_path)
 
 
@@ -203,7 +219,7 @@ def test_a_broken_voc_annotation_is_refused_with_its_name(tmp_path: Path, text: 
     _image(tmp_path / "JPEGImages" / "a.jpg")
     (tmp_path / "Annotations").mkdir()
     (tmp_path / "Annotations" / "a.xml").write_text(text)
-    with pytest.raises(SourceError, match="a.xml"):
+    with pytest.raises(SourceError, match=r"a\.xml"):
         open_data(tmp_path)
 
 

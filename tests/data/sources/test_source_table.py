@@ -91,6 +91,14 @@ def test_several_columns_of_zero_and_one_are_several_labels_and_empty_is_not_kno
     assert _problem(manifest, "unknown-label") == ("b",)
 
 
+@pytest.mark.parametrize("word", ["NA", "nan", "NULL"])
+def test_what_other_programs_write_for_nothing_is_no_class(tmp_path: Path, word: str):
+    _images(tmp_path, ["a.png", "b.png", "c.png"])
+    manifest = _read(tmp_path, f"file,label\na.png,none\nb.png,cyst\nc.png,{word}\n")
+    assert manifest.classes == ("cyst", "none")
+    assert _problem(manifest, "unknown-label") == ("c",)
+
+
 def test_words_among_several_label_columns_are_refused_with_the_column_and_its_values(tmp_path: Path):
     _images(tmp_path, ["a.png", "b.png"])
     with pytest.raises(SourceError, match=r"'nodule' says 'maybe', 'yes'"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from overread.data.sources.boxes import fitted
 from overread.data.sources.files import case_ids, name_in, note_unknown, split_named_in, split_of
 from overread.data.sources.headers import is_turned, patient_in_file, size_px
 from overread.data.sources.rows import Files
+from overread.data.sources.runs import run_lengths
 from overread.data.sources.source import Source, sources
 from overread.errors import InputError, SourceError
 from overread.finding import Finding, Mask, Region
@@ -44,6 +46,7 @@ class Coco(Source):
         categories: dict[str, int] = {}
         all_masks = True
         for file, content in files.items():
+            _check_entries(content, file)
             names = _categories(content, file)
             for category_id, name in names.items():
                 categories.setdefault(name, category_id)
@@ -64,10 +67,11 @@ class Coco(Source):
         cases = [replace(case, marks=_as_masks_or_boxes(case.truth_marks, masks=all_masks)) for case in cases]
         if path.is_dir():
             note_unknown(path, [*files, *images], log)
-        simulated = any(content.get("info", {}).get("simulated") is True for content in files.values())
+        simulated = any(_is_simulated(content) for content in files.values())
         cases.sort(key=lambda case: case.case_id)
         task: Task = "masks" if all_masks and used else "boxes"
-        return Manifest(path.stem, "coco", task, classes, tuple(cases), log.problems(), simulated)
+        name = path.name if path.is_dir() else path.stem
+        return Manifest(name, "coco", task, classes, tuple(cases), log.problems(), simulated)
 
 
 def _annotation_files(path: Path) -> dict[Path, dict[str, Any]]:
@@ -87,6 +91,20 @@ def _annotation_files(path: Path) -> dict[Path, dict[str, Any]]:
         ):
             found[file] = content
     return found
+
+
+def _check_entries(content: _Entry, file: Path) -> None:
+    for key in ("images", "annotations", "categories"):
+        if not all(isinstance(entry, dict) for entry in content[key]):
+            raise SourceError(f'{file}: "{key}" is expected to be a list of objects; an entry is something else.')
+    ids = [str(image.get("id")) for image in content["images"]]
+    if len(set(ids)) < len(ids) or not all("id" in image for image in content["images"]):
+        raise SourceError(f"{file}: every image needs an id of its own; some ids are missing or there twice.")
+
+
+def _is_simulated(content: _Entry) -> bool:
+    info = content.get("info")
+    return isinstance(info, dict) and info.get("simulated") is True
 
 
 def _categories(content: _Entry, file: Path) -> dict[int, str]:
@@ -197,6 +215,8 @@ def _mark(
         return Finding(name, Region.from_mask(mask))
     try:
         left, top, width, height = (float(value) for value in annotation["bbox"])
+        if not all(map(math.isfinite, (left, top, width, height))):
+            raise ValueError
     except (KeyError, TypeError, ValueError) as error:
         raise SourceError(
             f"{where}: annotation {number} needs a bbox of (x, y, width, height) or a segmentation; found "
@@ -215,12 +235,16 @@ def _mask(segmentation: Any, size: tuple[int, int] | None, where: str) -> Mask |
         return None
     try:
         if isinstance(segmentation, dict):
+            counts = segmentation["counts"]
+            lengths = counts if isinstance(counts, list) else run_lengths(counts.encode())
+            if min(lengths, default=0) < 0 or sum(lengths) != math.prod(segmentation["size"]):
+                raise ValueError("the lengths do not add up to the image")  # pycocotools would read beyond them
             return Mask.from_coco(segmentation)
         polygons = [[float(value) for value in polygon] for polygon in segmentation]
         if size is None or any(len(polygon) < 6 or len(polygon) % 2 for polygon in polygons):
             return None
         return Mask.from_polygons(polygons, size)
-    except (KeyError, TypeError, ValueError, InputError) as error:
+    except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError, InputError) as error:
         raise SourceError(f"{where} has a segmentation that is no polygon and no run lengths ({error}).") from error
 
 

@@ -25,6 +25,7 @@ _LABEL = ("label", "class", "target", "diagnosis", "category")
 _TRUE = ("1", "1.0", "yes", "true")
 _FALSE = ("0", "0.0", "no", "false")
 _UID = re.compile(r"[0-9]+(\.[0-9]+){3,}")
+_NOT_KNOWN = ("NA", "N/A", "n/a", "NaN", "nan", "NULL", "null")  # what R, pandas and databases write
 _MOST_NUMBERS = 20
 _MOST_WORDS = 200
 
@@ -68,7 +69,7 @@ def read_table(path: Path) -> pd.DataFrame:
         raise SourceError(f"{path}: every column needs a name of its own; found more than one '{twice[0]}'.")
     if table.empty or not names:
         raise SourceError(f"{path}: a table with a line of column names and at least one row is expected.")
-    return table[names]
+    return table[names].replace(list(_NOT_KNOWN), "")
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pydicom.dataset import Dataset
 
 from overread.data.manifest import Manifest
 from overread.data.problem_kinds import ProblemLog
 from overread.data.sources.columns import column_called, names_uids, read_table
 from overread.data.sources.files import is_dicom, name_in, note_unknown, walk
-from overread.data.sources.headers import dicom_header, text_of
+from overread.data.sources.headers import dicom_header, numbers_of, text_of
 from overread.data.sources.rows import Files, image_column, images_of_rows, manifest_of_rows, table_of
 from overread.data.sources.source import Source, sources
 from overread.errors import SourceError
@@ -106,29 +107,27 @@ def _instances(folder: Path, log: ProblemLog) -> list[_Instance]:
     for path in filter(is_dicom, walk(folder)):
         header = dicom_header(path)
         uid = text_of(header, "SOPInstanceUID")
-        if header is None or uid is None:
+        if uid is None:
             log.add("unreadable-file", name_in(path, folder), "no SOP Instance UID")
             continue
-        place = (_along_normal(header.get("ImagePositionPatient"), header.get("ImageOrientationPatient")),)
         instances.append(
             _Instance(
                 path,
                 uid,
                 text_of(header, "SeriesInstanceUID") or uid,
-                int(float(text_of(header, "NumberOfFrames") or 1)),
-                (*place, float(text_of(header, "InstanceNumber") or 0)),
+                int(next(iter(numbers_of(header, "NumberOfFrames")), 1)),
+                (_along_normal(header), next(iter(numbers_of(header, "InstanceNumber")), 0.0)),
             )
         )
     return instances
 
 
-def _along_normal(position: object, orientation: object) -> float:
+def _along_normal(header: Dataset | None) -> float:
     """How far a slice lies along the normal of its plane, in mm (PS3.3 C.7.6.2.1.1); 0 where it is not said."""
-    try:
-        row, column = np.array(orientation, dtype=float).reshape(2, 3)
-        return float(np.cross(row, column) @ np.array(position, dtype=float).reshape(3))
-    except (TypeError, ValueError):
+    position, orientation = numbers_of(header, "ImagePositionPatient"), numbers_of(header, "ImageOrientationPatient")
+    if len(position) != 3 or len(orientation) != 6:
         return 0.0
+    return float(np.cross(orientation[:3], orientation[3:]) @ np.array(position))
 
 
 def _naming(table: pd.DataFrame, instances: list[_Instance], files: Files, file: Path) -> tuple[str, str]:

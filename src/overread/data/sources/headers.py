@@ -9,6 +9,7 @@ import pydicom
 import tifffile
 from PIL import Image as PillowImage
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
 
 from overread.data.sources.files import is_dicom
 from overread.study import pseudonym
@@ -48,6 +49,18 @@ def text_of(header: Dataset | None, keyword: str) -> str | None:
         return None
     text = "" if value is None else str(value).strip()
     return text or None
+
+
+def numbers_of(header: Dataset | None, keyword: str) -> tuple[float, ...]:
+    """One element as numbers; empty where it is absent or damaged."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            value = None if header is None else header.get(keyword)
+            several = value if isinstance(value, MultiValue) else () if value is None else (value,)
+            return tuple(float(number) for number in several)
+    except Exception:  # as above
+        return ()
 
 
 def patient_of(header: Dataset | None) -> str | None:

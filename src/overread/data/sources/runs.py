@@ -1,4 +1,4 @@
-"""All instances of a label map as run lengths, in one pass over its pixels."""
+"""Run lengths of masks: of all instances of a label map in one pass, and out of COCO's compressed text."""
 
 from __future__ import annotations
 
@@ -48,3 +48,30 @@ def masks_of(label_map: NDArray[np.integer]) -> dict[int, Mask]:
     return {
         int(number): Mask((rows, columns), runs["counts"]) for number, runs in zip(numbers[first], encoded, strict=True)
     }
+
+
+def run_lengths(counts: bytes) -> list[int]:
+    """The lengths in COCO's compressed counts (maskApi's rleFrString), to check them before they are used.
+
+    Raises:
+        ValueError: text that is no compressed counts.
+
+    >>> run_lengths(Mask.from_array(np.array([[0, 1], [0, 1]])).counts)
+    [2, 2]
+    """
+    lengths: list[int] = []
+    value = shift = 0
+    for byte in counts:
+        if not 48 <= byte < 112:
+            raise ValueError(f"byte {byte} is none of COCO's compressed counts")
+        value |= ((byte - 48) & 0x1F) << shift
+        shift += 5
+        if (byte - 48) & 0x20:
+            continue
+        if (byte - 48) & 0x10:
+            value -= 1 << shift  # a negative difference
+        lengths.append(value + lengths[-2] if len(lengths) > 2 else value)
+        value = shift = 0
+    if shift:
+        raise ValueError("the compressed counts end within a number")
+    return lengths

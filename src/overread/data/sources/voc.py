@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError  # only the types; parsing is defusedxml's
 
@@ -99,6 +100,8 @@ def _marks(root: Element, file: Path, image: Path, log: ProblemLog) -> tuple[Fin
         written = {edge: element.findtext(f"bndbox/{edge}") for edge in ("xmin", "ymin", "xmax", "ymax")}
         try:
             left, top, right, bottom = (float(text or "") for text in written.values())
+            if not all(map(math.isfinite, (left, top, right, bottom))):
+                raise ValueError
         except ValueError as error:
             raise SourceError(f"{file}: object {number} needs four numbers in <bndbox>; found {written}.") from error
         if not name:
