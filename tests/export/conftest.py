@@ -12,13 +12,13 @@ from overread.finding import Finding, Mask, Prediction, Region
 from overread.image import Image, Source
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def image() -> Image:
     """A grey ramp, 20 rows by 30 columns."""
     return Image(np.arange(600, dtype=np.float32).reshape(1, 20, 30), source=Source("ramp"))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def square() -> Mask:
     """Rows 5 to 9, columns 10 to 17."""
     array = np.zeros((20, 30), dtype=bool)
@@ -26,7 +26,7 @@ def square() -> Mask:
     return Mask.from_array(array)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def marked(image: Image, square: Mask) -> Reading:
     """Two marks by the model, one of them right, and one true mark."""
     truth = Finding("tumour", Region.from_mask(square))
@@ -35,7 +35,7 @@ def marked(image: Image, square: Mask) -> Reading:
     return Reading(Prediction("case-1", findings, bundle_id="b"), image, case, "image 1", fold=0)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def labelled(image: Image) -> Callable[..., Reading]:
     """Makes a reading of a two-class model; `truth` is a class, or None for a new image."""
 
@@ -51,7 +51,7 @@ def labelled(image: Image) -> Callable[..., Reading]:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def refused() -> Reading:
     """No image, and why."""
     prediction = Prediction("case-9", refused="It is 3 x 2 px; at least 32 x 32 px are needed.", bundle_id="b")

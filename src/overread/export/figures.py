@@ -41,7 +41,7 @@ def roc_and_pr(truth: NDArray[np.bool_], score: NDArray[np.float64]) -> bytes | 
 
 
 def froc(curve: FrocCurve) -> bytes:
-    """FROC curve as SVG, false marks an image on a logarithmic axis from 1/8 to 8, or farther where the curve goes on."""
+    """FROC curve as SVG; false marks an image go from 1/8 to 8 in doublings, or farther where the curve goes on."""
     figure, (axes,) = _figure(1)
     axes.step(np.maximum(curve.false_marks, 1e-3), curve.sensitivity, where="post", color=LINE)
     most = float(np.max(curve.false_marks, initial=0.0))

@@ -32,6 +32,8 @@ from overread.export.writing import write_whole
 
 MOST_CURVES, MOST_MARKS, MOST_WHERE = 12, 50, 10
 FEW_READINGS, LARGE_PX, SMALL_PX = 50, 448, 320
+SMALL_PNG, MOST_BYTES = 30_000, 14_000_000
+"""Bytes of a picture that need no JPEG; and of all pictures of a page together, about (up to 100 readings or so)."""
 
 _pages = Environment(
     loader=PackageLoader("overread.export"),
@@ -220,7 +222,7 @@ def _card(reading: Reading, n_readings: int) -> dict[str, Any]:
         "answer": answer_words(reading),
         "n_marks": len(reading.marks) if can_mark else None,
         "lines": made.lines[1:-1],  # name and footer stand on the page itself
-        "pictures": [_picture_uri(panel) for panel in made.panels],
+        "pictures": [_picture_uri(panel, MOST_BYTES / (2 * max(n_readings, FEW_READINGS))) for panel in made.panels],
         "scores": [(n, score_words(s), s) for n, s in sorted(prediction.scores.items(), key=lambda item: -item[1])],
         "marks": [
             {
@@ -234,12 +236,18 @@ def _card(reading: Reading, n_readings: int) -> dict[str, Any]:
     }
 
 
-def _picture_uri(picture: Picture.Image) -> str:
-    """The picture inside a data URI, as PNG or JPEG, whichever is smaller."""
-    png, jpeg = io.BytesIO(), io.BytesIO()
+def _picture_uri(picture: Picture.Image, most_bytes: float) -> str:
+    """The picture inside a data URI: as PNG where that is small, else as the best JPEG that is small enough."""
+    png = io.BytesIO()
     picture.save(png, "PNG")
-    picture.save(jpeg, "JPEG", quality=88, subsampling=0)
-    kind, stream = ("png", png) if png.tell() <= jpeg.tell() else ("jpeg", jpeg)
+    kind, stream = "png", png
+    for quality in (85, 70, 50, 30):
+        if stream.tell() <= most_bytes and (kind == "jpeg" or stream.tell() < SMALL_PNG):
+            break
+        jpeg = io.BytesIO()
+        picture.save(jpeg, "JPEG", quality=quality, subsampling=0)
+        if jpeg.tell() < stream.tell():
+            kind, stream = "jpeg", jpeg
     return f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 

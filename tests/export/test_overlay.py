@@ -1,0 +1,175 @@
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as Picture
+
+from overread.data.manifest import Case
+from overread.export.marking import PREDICTED, TRUE, Sheet, draw_contour, draw_marks, font, wrapped
+from overread.export.overlay import NOT_FOR_DIAGNOSIS, compose, draw_overlay, export_overlays, file_names
+from overread.export.reading import Reading
+from overread.finding import Finding, Mask, Prediction, Region
+from overread.image import Image
+
+
+def blank(rows: int, columns: int, factor: int) -> Sheet:
+    return Sheet(Picture.new("RGB", (columns * factor, rows * factor), (90, 90, 90)), factor, factor)
+
+
+def pixels_of(sheet: Sheet, ink: tuple[int, int, int]) -> np.ndarray:
+    return (np.asarray(sheet.picture) == ink).all(axis=2)
+
+
+@pytest.mark.parametrize("width", [2, 4])
+def test_the_contour_is_centred_on_the_edges_of_the_masks_pixels(width: int, square: Mask) -> None:
+    sheet = blank(20, 30, 10)
+    draw_contour(sheet, Finding("tumour", Region.from_mask(square)), PREDICTED, width_px=width)
+    half = width // 2
+    expected = np.zeros((200, 300), dtype=bool)
+    expected[50 - half : 100 + half, 100 - half : 180 + half] = True
+    expected[50 + half : 100 - half, 100 + half : 180 - half] = False
+    assert (pixels_of(sheet, PREDICTED) == expected).all()
+
+
+def test_box_and_mask_of_one_region_are_drawn_on_the_same_pixels(square: Mask) -> None:
+    by_mask, by_box = blank(20, 30, 8), blank(20, 30, 8)
+    draw_contour(by_mask, Finding("tumour", Region.from_mask(square)), PREDICTED, width_px=2)
+    draw_contour(by_box, Finding("tumour", Region(square.box)), PREDICTED, width_px=2)
+    assert by_mask.picture.tobytes() == by_box.picture.tobytes()
+
+
+def test_a_mark_on_the_border_of_the_image_is_seen_on_all_sides() -> None:
+    sheet = blank(6, 6, 10)
+    draw_contour(sheet, Finding("tumour", Region((0, 0, 6, 6))), PREDICTED, width_px=2)
+    inked = pixels_of(sheet, PREDICTED)
+    assert inked[0].all()
+    assert inked[-1].all()
+    assert inked[:, 0].all()
+    assert inked[:, -1].all()
+
+
+def test_truth_is_dashed_and_so_told_apart_without_colour(square: Mask) -> None:
+    solid, dashed = blank(20, 30, 20), blank(20, 30, 20)
+    mark = Finding("tumour", Region.from_mask(square))
+    draw_contour(solid, mark, PREDICTED, width_px=2)
+    draw_contour(dashed, mark, TRUE, width_px=2, dash_px=8)
+    line, dashes = pixels_of(solid, PREDICTED), pixels_of(dashed, TRUE)
+    assert not (dashes & ~line).any()
+    assert 0.3 < dashes.sum() / line.sum() < 0.8
+
+
+def test_words_do_not_cover_each_other(square: Mask) -> None:
+    sheet = blank(100, 100, 8)
+    rng = np.random.default_rng(0)
+    corners = rng.uniform(0, 90, (25, 2))
+    marks = [Finding(f"class {i}", Region((x, y, x + 10, y + 10)), 0.5) for i, (x, y) in enumerate(corners)]
+    draw_marks(sheet, marks, None)
+    assert len(sheet.placed) + len(sheet.wordless) == 25
+    assert len(sheet.placed) > 15
+    covered = np.zeros((800, 800), dtype=int)
+    for left, top, right, bottom in sheet.placed:
+        assert left >= 0
+        assert top >= 0
+        assert right <= 800
+        assert bottom <= 800
+        covered[round(top) : round(bottom), round(left) : round(right)] += 1
+    assert (covered > 1).sum() < 0.05 * (covered > 0).sum()
+
+
+def test_too_many_marks_are_drawn_without_words_and_counted(image: Image) -> None:
+    cells = [Finding("cell", Region((c, r, c + 1, r + 1)), 0.9) for r in range(0, 20, 3) for c in range(0, 30, 4)]
+    rare = Finding("mitosis", Region((10, 10, 14, 14)), 0.8)
+    reading = Reading(Prediction("a", (*cells, rare)), image, None, "a")
+    lines = [line.text for line in compose(reading, side_px=900).lines]
+    assert any("for lack of room: 56 cell" in line for line in lines)
+    assert not any("mitosis" in line for line in lines if "lack of room" in line)
+
+
+def test_the_plain_image_stands_left_of_the_marked_one(marked: Reading) -> None:
+    plain, drawn = (np.asarray(panel) for panel in compose(marked, side_px=600).panels)
+    assert plain.shape == drawn.shape == (400, 600, 3)
+    assert not (plain == PREDICTED).all(axis=2).any()
+    assert (drawn == PREDICTED).all(axis=2).any()
+    assert (drawn == TRUE).all(axis=2).any()
+
+
+def test_the_lines_say_answer_truth_grey_scale_and_use(labelled: Callable[..., Reading]) -> None:
+    reading = replace(labelled(1, 0.8749, "benign"), simulated=True)
+    lines = [line.text for line in compose(reading, side_px=200).lines]
+    assert lines[0] == "image 1"
+    assert "SIMULATED IMAGE - says nothing about patients" in lines
+    assert "Model: malignant 0.87 (others: benign 0.13)" in lines
+    assert "Truth: benign" in lines
+    assert any(line.startswith("Shown: ") for line in lines)
+    assert lines[-1] == NOT_FOR_DIAGNOSIS
+
+
+def test_nothing_found_is_said_in_words(image: Image) -> None:
+    lines = [line.text for line in compose(Reading(Prediction("a"), image, None, "a"), side_px=200).lines]
+    assert "Model: no marks" in lines
+
+
+def test_marks_on_a_volume_are_said_not_to_be_drawn() -> None:
+    volume = Image(np.random.default_rng(0).random((1, 4, 8, 8)))
+    made = compose(Reading(Prediction("a", (Finding("x", Region((0, 0, 2, 2))),)), volume, None, "a"), side_px=100)
+    assert len(made.panels) == 1
+    assert any("not drawn" in line.text for line in made.lines)
+
+
+def test_a_refused_image_gets_a_card_with_the_reason(refused: Reading) -> None:
+    made = compose(refused, side_px=200)
+    assert made.panels == ()
+    assert any(line.kind == "alarm" and "at least 32 x 32" in line.text for line in made.lines)
+    assert draw_overlay(refused, side_px=400).width > 100
+
+
+def test_no_text_is_clipped_however_long_it_is() -> None:
+    letters = font(14)
+    text = "adenocarcinoma " * 5 + "x" * 90
+    lines = wrapped(text, letters, 120)
+    assert all(letters.getlength(line) <= 120 for line in lines)
+    assert "".join(lines).replace(" ", "") == text.replace(" ", "")
+
+
+@pytest.mark.parametrize("case_id", ["../../x", "/abs/x", "a\\b", "con:x", "..", "ä ö", "x" * 300])
+def test_file_names_stay_inside_the_folder(tmp_path: Path, image: Image, case_id: str) -> None:
+    (path,) = export_overlays([Reading(Prediction(case_id), image, None, "a")], tmp_path)
+    assert path.parent == tmp_path
+    assert path.is_file()
+
+
+def test_no_overlay_hides_another() -> None:
+    names = file_names(["a b", "A_b", "a/b", "a_b-2"])
+    assert len({name.casefold() for name in names}) == 4
+
+
+def test_when_one_picture_fails_none_is_left(tmp_path: Path, marked: Reading, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Mask, "to_array", lambda _: (_ for _ in ()).throw(MemoryError()))
+    good = Reading(Prediction("a"), marked.image, None, "a")
+    with pytest.raises(MemoryError):
+        export_overlays([good, marked], tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.data
+def test_contours_of_real_nuclei_lie_between_nucleus_and_background(real_data: Path) -> None:
+    path = sorted((real_data / "dsb2018" / "images").glob("*.png"))[0]
+    labels = np.asarray(Picture.open(real_data / "dsb2018" / "labels" / path.name))
+    pixels = np.moveaxis(np.asarray(Picture.open(path).convert("RGB"), dtype=np.float32), 2, 0)
+    marks = tuple(
+        Finding("nucleus", Region.from_mask(Mask.from_array(labels == n)), 0.9) for n in np.unique(labels)[1:]
+    )
+    case = Case("n", "n", (), marks=marks)
+    rows, columns = labels.shape
+    sheet = Sheet(Picture.new("RGB", (columns * 4, rows * 4)), 4, 4)
+    for mark in marks:
+        draw_contour(sheet, mark, PREDICTED, width_px=2)
+    large = np.pad(labels, 1, mode="edge").repeat(4, axis=0).repeat(4, axis=1)
+    for row, column in np.argwhere(pixels_of(sheet, PREDICTED))[::97]:
+        around = large[row + 2 : row + 7, column + 2 : column + 7]
+        at_border = row < 2 or column < 2 or row >= rows * 4 - 2 or column >= columns * 4 - 2
+        assert len(np.unique(around)) > 1 or at_border
+    reading = Reading(Prediction("n", marks), Image(pixels), case, "n")
+    assert draw_overlay(reading, side_px=2 * columns).width >= 4 * columns

@@ -1,0 +1,238 @@
+import base64
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from overread.data.manifest import Case, ImageRef, Manifest, Problem
+from overread.evaluation.estimate import Estimate
+from overread.export import report
+from overread.export.content import Confusion, FoldRow, FrocCurve, History, LabelCurves, ReportContent
+from overread.export.reading import Reading
+from overread.export.report import render_report, write_report
+from overread.finding import Finding, Prediction, Region
+from overread.image import Image
+
+EVIL = "<script>alert('x')</script><img src=x onerror=y>"
+
+
+def estimate(metric: str, value: float | None, **other: object) -> Estimate:
+    interval = (None, None) if value is None else (value - 0.07, value + 0.06)
+    row = Estimate(metric, None, None, value, *interval, 0.95, 119, 83, 31, "made by bootstrap")
+    return replace(row, **other)
+
+
+class Words(HTMLParser):
+    """What a reader sees, and the tags that make it."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.text, self.tags = "", set[str]()
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def seen(page: str) -> str:
+    return " ".join(Words(page).text.split())
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory, marked: Reading, labelled: Callable[..., Reading]) -> ReportContent:
+    """A report with every section."""
+    file = tmp_path_factory.mktemp("secret_place") / "a.png"
+    file.write_bytes(b"x")
+    classes = ("malignant", "benign")
+    cases = tuple(
+        Case(f"case-{i}", f"p-{i // 2}", (ImageRef(file),), {"malignant": i % 3 == 0, "benign": i % 3 != 0})
+        for i in range(12)
+    )
+    rng = np.random.default_rng(0)
+    epochs = [{"epoch": e, "train_loss": 1 / e, "validation_score": e / 9, "seconds": 1.0} for e in range(1, 6)]
+    return ReportContent(
+        "A training",
+        "training",
+        "2026-01-02T03:04:05Z",
+        warnings=["Leak: one patient is in two folds."],
+        manifest=Manifest("set one", "folder", "single-label", classes, cases),
+        problems=[Problem("warning", "duplicate-image", "Two are equal.", tuple(f"case-{i}" for i in range(12)))],
+        estimates=[
+            estimate("accuracy", 0.91),
+            estimate("auroc", 0.8123),
+            estimate("auroc", 0.7, class_name="benign", n_cases=118),
+            estimate("auroc", None, class_name="malignant", n_cases=117, method="undefined: needs positive cases"),
+        ],
+        curves=LabelCurves(rng.integers(0, 2, 30), rng.random((30, 2)), classes),
+        froc=[FrocCurve(None, np.array([0.0, 0.5, 3]), np.array([0.1, 0.5, 0.9]), 12, 40)],
+        confusion=Confusion(np.array([[7, 3], [0, 0]]), classes),
+        histories=[History(0, epochs, chosen=4)],
+        folds=[FoldRow(0, 70, 12, 18, 4)],
+        examples=[("The worst case", marked), ("The best case", labelled(3, 0.9, "malignant"))],
+        recipe_toml='name = "x"\n[data]\nfolds = 5',
+        environment={"python": "3.11"},
+        notes=["One hospital only."],
+    )
+
+
+@pytest.fixture(scope="module")
+def page(full: ReportContent) -> str:
+    """That report."""
+    return render_report(full)
+
+
+@pytest.fixture(scope="module")
+def light(full: ReportContent) -> ReportContent:
+    """A report without figures."""
+    return replace(full, curves=None, froc=(), histories=(), examples=())
+
+
+def test_every_estimate_is_on_the_page_with_its_interval_and_n(full: ReportContent, page: str) -> None:
+    text = seen(page)
+    for row in full.estimates:
+        assert str(row.n_cases) in text
+        if row.value is not None and row.low is not None and row.high is not None:
+            assert f"{row.value:.3f} [{row.low:.3f}, {row.high:.3f}]" in text
+    assert "95 % interval" in text
+
+
+def test_a_number_that_is_not_defined_is_said_in_words(page: str) -> None:
+    text = seen(page)
+    assert "not defined: needs positive cases" in text
+    assert "None" not in text
+    assert "nan" not in text.lower().split()
+
+
+def test_the_headline_is_a_number_that_does_not_flatter_a_rare_class(page: str) -> None:
+    headline = re.search(r'class="headline">(.*?)</p>', page, re.DOTALL)
+    assert headline is not None
+    assert "AUROC 0.812 [0.742, 0.872]" in headline[1]
+    assert "119 images of 83 patients" in headline[1]
+    assert "accuracy" not in headline[1]
+
+
+def test_warnings_stand_before_every_number(light: ReportContent) -> None:
+    page = render_report(replace(light, simulated=True))
+    assert page.index("SIMULATED DATA") < page.index("0.812")
+    assert page.index("Leak: one patient") < page.index("0.812")
+
+
+def test_each_section_is_there(page: str) -> None:
+    text = seen(page)
+    for words in (
+        *("12 of 6 patients", "fingerprint", "duplicate-image", "and 2 more", "The worst case", "Fold 0: epoch 4 kept"),
+        *(
+            "70 %",
+            "folds = 5",
+            "python 3.11",
+            "One hospital only.",
+            "not for primary diagnosis",
+            "What this cannot say",
+        ),
+    ):
+        assert words in text
+
+
+def test_the_page_needs_nothing_else_and_tells_no_path(full: ReportContent, page: str) -> None:
+    assert full.manifest is not None
+    folder = str(full.manifest.cases[0].images[0].path.parent)
+    assert not re.search(r"https?://", page)
+    assert folder not in page
+    assert not {"script", "link", "iframe", "object"} & Words(page).tags
+    assert all(source.startswith("data:image/") for source in re.findall(r'src="([^"]*)"', page))
+    svgs = re.findall(r"data:image/svg\+xml;base64,([^\"]+)", page)
+    assert svgs
+    for svg in svgs:
+        text = base64.b64decode(svg).decode()
+        assert "<script" not in text
+        assert folder not in text
+
+
+def test_names_from_files_cannot_become_markup(light: ReportContent, labelled: Callable[..., Reading]) -> None:
+    reading = labelled(0, 0.5, "benign")
+    evil = replace(
+        reading,
+        name=EVIL,
+        prediction=Prediction(EVIL, (Finding(EVIL, Region((0, 0, 3, 3)), 0.5),), {EVIL: 0.5}),
+    )
+    refused = replace(reading, name=EVIL, image=None, prediction=Prediction(EVIL, refused=EVIL))
+    content = replace(
+        light,
+        title=EVIL,
+        warnings=[EVIL],
+        problems=[Problem("error", EVIL, EVIL, (EVIL,))],
+        examples=[(EVIL, evil)],
+        readings=[evil, refused],
+        estimates=[estimate("auroc", 0.5, class_name=EVIL, subgroup=EVIL, method=EVIL)],
+        confusion=Confusion(np.eye(1, dtype=int), (EVIL,)),
+        recipe_toml=EVIL,
+        environment={EVIL: EVIL},
+    )
+    page = render_report(content)
+    assert "<script>" not in page
+    assert "<img src=x" not in page
+    assert "script" not in Words(page).tags
+
+
+def test_a_reading_shows_refused_images_first_with_the_reason(
+    labelled: Callable[..., Reading], marked: Reading, refused: Reading
+) -> None:
+    new = replace(marked, truth=None)
+    page = render_report(ReportContent("r", "reading", "now", readings=[labelled(1, 0.9), new, refused]))
+    text = seen(page)
+    assert "3 images given, 2 read, 1 refused; answers: malignant 1; 1 with marks." in text
+    assert page.index("at least 32 x 32 px") < page.index("malignant 0.90")
+    assert "malignant 0.90 (others: benign 0.10)" in text
+    assert "8 x 5 px" in text
+    assert "not an image without disease" in text
+
+
+def test_a_reading_of_nothing_is_a_page_too() -> None:
+    assert "0 images given" in seen(render_report(ReportContent("r", "reading", "now")))
+
+
+def test_a_class_without_positives_gets_words_instead_of_a_curve() -> None:
+    curves = LabelCurves(np.array([[0, 1], [0, 0], [np.nan, 1]]), np.full((3, 2), 0.5), ("rare", "common"))
+    page = seen(render_report(ReportContent("e", "evaluation", "now", curves=curves)))
+    assert "2 images, 0 positive" in page
+    assert "No curve: all images are negative." in page
+
+
+def test_where_no_patients_are_named_the_report_says_what_that_means(light: ReportContent, page: str) -> None:
+    assert light.manifest is not None
+    cases = tuple(replace(case, patient_id=case.case_id) for case in light.manifest.cases)
+    without = replace(light, manifest=light.manifest.with_cases(cases))
+    assert "names no patients" in seen(render_report(without))
+    assert "names no patients" not in seen(page)
+
+
+def test_many_readings_stay_a_file_that_can_be_sent(marked: Reading) -> None:
+    rough = np.random.default_rng(0).integers(0, 255, (3, 240, 320)).repeat(2, axis=1).repeat(2, axis=2)
+    busy = replace(marked, image=Image(rough.astype(np.float32)), truth=None)
+    page = render_report(ReportContent("r", "reading", "now", readings=[busy] * 51))
+    assert page.count("data:image/") == 102
+    assert len(page) < 20_000_000  # even of noise
+
+
+def test_nothing_is_left_behind_when_a_figure_fails(
+    tmp_path: Path, full: ReportContent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> bytes:
+        raise MemoryError
+
+    monkeypatch.setattr(report.figures, "learning", fail)
+    with pytest.raises(MemoryError):
+        write_report(tmp_path / "new" / "report.html", full)
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_report_is_written_as_a_whole(tmp_path: Path, light: ReportContent) -> None:
+    path = write_report(tmp_path / "report.html", light)
+    assert path.read_text(encoding="utf-8").rstrip().endswith("</html>")
