@@ -70,6 +70,24 @@ def test_files_may_be_named_instead_of_uids(tmp_path: Path):
     assert not manifest.found
 
 
+def test_files_named_from_the_table_are_found_where_their_own_folder_is_the_data(tmp_path: Path):
+    for number in (1, 2):
+        _write(tmp_path / "images" / f"{number}.dcm", number)
+    _table(tmp_path / "t.csv", "file", {"images/1.dcm": "x", "images/2.dcm": "y"})
+    assert len(open_data(tmp_path / "images").cases) == 2
+
+
+def test_images_that_say_they_are_simulated_are_believed(tmp_path: Path):
+    for number in (1, 2):
+        _write(tmp_path / f"{number}.dcm", number)
+    _table(tmp_path / "t.csv", "SOPInstanceUID", UIDS)
+    assert not open_data(tmp_path).simulated
+    dataset = pydicom.dcmread(tmp_path / "2.dcm")
+    dataset.SyntheticData = "YES"
+    dataset.save_as(tmp_path / "2.dcm")
+    assert open_data(tmp_path).simulated
+
+
 def test_a_series_is_one_case_with_its_images_from_foot_to_head(tmp_path: Path):
     for number, z_mm in ((1, 20), (2, 0), (3, 10)):
         _write(tmp_path / f"{number}.dcm", number, series=7, z_mm=z_mm)

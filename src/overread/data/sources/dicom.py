@@ -54,7 +54,7 @@ class Dicom(Source):
             return False
         if any(names_uids(table[column]) for column in table.columns):
             return True
-        column = image_column(table, files := Files(folder))
+        column = image_column(table, files := Files(file.parent, folder))
         images = [] if column is None else [image for value in table[column] for image in files.named(value)]
         return bool(images) and sum(map(is_dicom, images)) * 2 > len(images)
 
@@ -64,11 +64,15 @@ class Dicom(Source):
             raise SourceError(f"{path}: {self.layout} is expected; there is no table.")
         table, log = read_table(file), ProblemLog()
         instances = _instances(folder, log)
-        column, key = _naming(table, instances, Files(folder), file)
+        files = Files(file.parent, folder)
+        column, key = _naming(table, instances, files, file)
         if key == "file":
             by_path = {instance.path: instance for instance in instances}
-            named = images_of_rows(table[column], Files(folder), log)
+            named = images_of_rows(table[column], files, log)
             rows = {row: [by_path[image]] for row, image in named.items() if image in by_path}
+            for image in named.values():
+                if image not in by_path:
+                    log.add("label-without-file", image.name, "no DICOM image in the data set's folder")
         else:
             rows = _by_uid(table[column], instances, key, log)
         kept = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import lru_cache
 from pathlib import Path
 
 import pydicom
@@ -26,11 +27,21 @@ _TAGS = [
     "InstanceNumber",
     "ImagePositionPatient",
     "ImageOrientationPatient",
+    "SyntheticData",
 ]
 
 
 def dicom_header(path: Path) -> Dataset | None:
     """The few elements of a DICOM header that say which image this is; None where it cannot be read."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return _dicom_header(str(path), stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=100_000)
+def _dicom_header(path: str, _size: int, _mtime_ns: int) -> Dataset | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what a lax header means is judged when its pixels are read
@@ -72,6 +83,11 @@ def patient_of(header: Dataset | None) -> str | None:
 def patient_in_file(path: Path) -> str | None:
     """The pseudonym of the patient whom a file names: DICOM does, other formats do not."""
     return patient_of(dicom_header(path)) if is_dicom(path) else None
+
+
+def is_simulated(path: Path) -> bool:
+    """Whether a DICOM header says that no patient was imaged (Synthetic Data, PS3.3 C.12.1)."""
+    return is_dicom(path) and text_of(dicom_header(path), "SyntheticData") == "YES"
 
 
 def is_turned(path: Path) -> bool:

@@ -24,10 +24,10 @@ _LOOKS_LIKE_FILE = re.compile(r".+\.(png|jpe?g|tiff?|bmp|dcm|dicom|nii|nii\.gz)"
 
 
 class Files:
-    """The images of a folder, to be found as tables name them: with or without `images/` and extension."""
+    """The images of some folders, to be found as tables name them: with or without `images/` and extension."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, *folders: Path) -> None:
+        self.folders = tuple(dict.fromkeys(folders))
         self._listed: dict[Path, dict[str, list[Path]]] = {}
 
     def named(self, value: str) -> list[Path]:
@@ -37,9 +37,10 @@ class Files:
         if not name or not parts[-1]:
             return []
         if parts[0] == "" or ".." in parts or re.match(r"[A-Za-z]:/", name):
-            elsewhere = (self.folder / name).resolve()
+            elsewhere = (self.folders[0] / name).resolve()
             return [elsewhere] if elsewhere.is_file() and is_image(elsewhere) else []
-        return self._below(self.folder, parts) or self._below(self.folder / "images", parts)
+        places = (place for folder in self.folders for place in (folder, folder / "images"))
+        return next((found for place in places if (found := self._below(place, parts))), [])
 
     def _below(self, folder: Path, parts: list[str]) -> list[Path]:
         for part in parts[:-1]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
 from overread.catalogue import Catalogue
 from overread.data.manifest import Manifest
+from overread.data.sources.headers import is_simulated
 from overread.errors import SourceError
 
 
@@ -57,7 +59,7 @@ def open_data(path: Path, *, source: str | None = None) -> Manifest:
     if source is not None:
         reader = sources.get(source)()
         _check_exists(path)
-        return reader.read(path)
+        return _told_simulated(reader.read(path))
     _check_exists(path)
     claims, reasons = [], []
     for name in sources:
@@ -67,7 +69,7 @@ def open_data(path: Path, *, source: str | None = None) -> Manifest:
         except SourceError as error:
             reasons.append(str(error))
     if len(claims) == 1:
-        return sources.get(claims[0])().read(path)
+        return _told_simulated(sources.get(claims[0])().read(path))
     if claims:
         raise SourceError(
             f"{path}: this fits several layouts ({', '.join(claims)}). Choose one with --source NAME, such as "
@@ -79,6 +81,14 @@ def open_data(path: Path, *, source: str | None = None) -> Manifest:
         + "".join(f"\nNearly fits: {reason}" for reason in dict.fromkeys(reasons))
         + f"\nLooked for:\n{looked_for}\nIf it is one of these, choose it with --source NAME."
     )
+
+
+def _told_simulated(manifest: Manifest) -> Manifest:
+    """The manifest, known to be simulated where one of its images says so of itself."""
+    images = (ref.path for case in manifest.cases for ref in case.images)
+    if manifest.simulated or not any(map(is_simulated, images)):
+        return manifest
+    return replace(manifest, simulated=True)
 
 
 def _check_exists(path: Path) -> None:
