@@ -45,7 +45,9 @@ KINDS: Mapping[str, Kind] = {
     "not-one-image": Kind("error", "Case folders without exactly one image", "Put one image into images/ of each."),
     "multi-frame": Kind("error", "DICOM files with several frames", "Store every frame as an instance of its own."),
     "several-images-a-case": Kind(
-        "warning", "Cases that have several images", "Choose a model that reads all of them, or label single images."
+        "error",
+        "Cases that have several images, of which a model would see one only",
+        "Label single images, such as by their SOP Instance UID.",
     ),
     # the table
     "column-not-used-as-label": Kind(
