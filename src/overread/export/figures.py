@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
-from sklearn.metrics import precision_recall_curve, roc_curve
 
+from overread.evaluation.curves import pr_curve, roc_curve
 from overread.export.content import FrocCurve, History
 
 LINE, FAINT = "#0072B2", "#767676"
@@ -28,14 +28,13 @@ def roc_and_pr(truth: NDArray[np.bool_], score: NDArray[np.float64]) -> bytes | 
     if truth.all() or not truth.any():
         return None
     figure, (left, right) = _figure(2)
-    false, true, _ = roc_curve(truth, score)
+    roc, pr = roc_curve(truth, score), pr_curve(truth, score)
     left.plot([0, 1], [0, 1], color=FAINT, linestyle=":", linewidth=1)
-    left.plot(false, true, color=LINE)
+    left.plot(roc.x, roc.y, color=LINE)
     _frame(left, "ROC", "1 - specificity", "sensitivity")
-    precision, recall, _ = precision_recall_curve(truth, score)
     share = float(truth.mean())
     right.plot([0, 1], [share, share], color=FAINT, linestyle=":", linewidth=1)
-    right.step(recall, precision, where="post", color=LINE)
+    right.step([0, *pr.x], [pr.y[0], *pr.y], where="pre", color=LINE)
     _frame(right, "Precision and recall", "recall (sensitivity)", "precision (PPV)")
     return _svg(figure)
 
