@@ -16,7 +16,7 @@ NOISE_HU = (3.0, 7.0)
 """Between which values the noise of a patient is drawn: standard deviation in the body's centre, at 3 mm a pixel."""
 
 _BLUR_PX = 0.45
-_SEEN_STONE_HU = 60.0
+_SEEN_STONE_HU = 100.0
 _SEEN_TUMOUR_SHARE = 0.5
 
 
@@ -51,30 +51,36 @@ def scan_patient(grid: Grid, lesion: Kind | None, rng: np.random.Generator) -> S
     """
     anatomy = abdomen(grid, rng)
     inclusions = tuple(draw_inclusions(anatomy, grid, lesion, rng))
-    hu, masks = anatomy.hu.copy(), []
-    for inclusion in inclusions:
-        cover = inclusion.cover(grid, anatomy.tissue)
+    hu = anatomy.hu.copy()
+    covers = [inclusion.cover(grid, anatomy.tissue) for inclusion in inclusions]
+    for inclusion, cover in zip(inclusions, covers, strict=True):
         hu += cover * (np.float32(inclusion.hu) - hu)
-        masks.append(_outline(inclusion, cover))
+    sharp = _blur(hu)
+    masks = tuple(_outline(inclusion, cover, sharp) for inclusion, cover in zip(inclusions, covers, strict=True))
     noise_hu = float(rng.uniform(*NOISE_HU)) * float(np.sqrt(3.0 / grid.spacing_mm))
-    noisy = _blur(hu) + noise_hu * _noise(grid, rng)
-    return Scan(
-        grid, np.rint(np.clip(noisy, -1024, 3071)).astype(np.int16), anatomy, inclusions, tuple(masks), noise_hu
-    )
+    noisy = np.clip(sharp + noise_hu * _noise(grid, rng), -1024, 3071)
+    return Scan(grid, np.rint(noisy).astype(np.int16), anatomy, inclusions, masks, noise_hu)
 
 
 def _blur(volume: Volume) -> Volume:
     return np.asarray(ndimage.gaussian_filter(volume, (0, _BLUR_PX, _BLUR_PX), mode="nearest"), np.float32)
 
 
-def _outline(inclusion: Inclusion, cover: Volume) -> NDArray[np.bool_]:
-    """What a reader would outline: in each slice that shows the lesion, where it is at half its height or above."""
+def _outline(inclusion: Inclusion, cover: Volume, image: Volume) -> NDArray[np.bool_]:
+    """What a reader would outline: in each slice that shows the lesion, where it is at half its height or above.
+
+    A slice shows a tumour that fills half of a voxel or more, and a stone that makes a voxel denser than any soft
+    tissue, by itself; `image` is the blurred one without noise.
+    """
     if not inclusion.is_lesion:
         return np.zeros(cover.shape, bool)
     seen = _blur(cover)
     peak = seen.max(axis=(1, 2), keepdims=True)
-    enough = _SEEN_TUMOUR_SHARE if inclusion.kind == "tumour" else _SEEN_STONE_HU / inclusion.contrast_hu
-    return np.asarray((seen >= 0.5 * peak) & (peak >= enough))
+    if inclusion.kind == "tumour":
+        return np.asarray((seen >= 0.5 * peak) & (peak >= _SEEN_TUMOUR_SHARE))
+    outline = (seen >= 0.5 * peak) & (peak * inclusion.contrast_hu >= _SEEN_STONE_HU)
+    densest = np.where(outline, image, -np.inf).max(axis=(1, 2), keepdims=True)
+    return np.asarray(outline & (densest >= _SEEN_STONE_HU))
 
 
 def _noise(grid: Grid, rng: np.random.Generator) -> Volume:

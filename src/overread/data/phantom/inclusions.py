@@ -115,7 +115,9 @@ def draw_inclusions(anatomy: Anatomy, grid: Grid, lesion: Kind | None, rng: np.r
     found: list[Inclusion] = []
     if lesion == "stone":
         for _ in range(int(rng.integers(1, 4))):
-            found.extend(_apart(_stone(anatomy, grid, rng), found))
+            # The first is large enough to be seen at this pixel size; others may hide.
+            smallest_mm = DIAMETER_MM["stone"][0] if found else max(4.5, 1.5 * grid.spacing_mm)
+            found.extend(_apart(_stone(anatomy, grid, rng, smallest_mm=smallest_mm), found))
     elif lesion == "tumour":
         for _ in range(1 + int(rng.random() < 0.4)):
             found.extend(_apart(_tumour(anatomy, grid, rng), found))
@@ -131,8 +133,8 @@ def draw_inclusions(anatomy: Anatomy, grid: Grid, lesion: Kind | None, rng: np.r
     return found
 
 
-def _stone(anatomy: Anatomy, grid: Grid, rng: np.random.Generator) -> list[Inclusion]:
-    diameter = float(np.exp(rng.uniform(*np.log(DIAMETER_MM["stone"]))))
+def _stone(anatomy: Anatomy, grid: Grid, rng: np.random.Generator, *, smallest_mm: float) -> list[Inclusion]:
+    diameter = float(np.exp(rng.uniform(np.log(smallest_mm), np.log(DIAMETER_MM["stone"][1]))))
     # The smallest fill a part of a voxel only; those that are seen at all are dense.
     least = STONE_HU[0] + 600 * float(np.clip((8 - diameter) / 5, 0, 1))
     hu = float(rng.uniform(least, STONE_HU[1]))
