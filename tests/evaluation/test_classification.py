@@ -155,7 +155,8 @@ def test_a_number_that_is_undefined_is_none_and_says_why():
 
 
 def test_no_cases_at_all_give_no_number():
-    assert all(row.value is None for row in estimated(np.empty(0, int), np.empty((0, 2)), patients=[]))
+    rows = estimated(np.empty(0, int), np.empty((0, 2)), patients=[])
+    assert all(row.value is None and "found none" in row.method for row in rows)
 
 
 def test_a_class_that_does_not_occur_is_named_as_left_out_of_the_mean():

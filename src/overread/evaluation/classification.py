@@ -45,9 +45,10 @@ def auroc(drawn: LabelDraws) -> Array:
 )
 def average_precision(drawn: LabelDraws) -> Array:
     """Precision at every positive case, averaged."""
-    found = drawn.positives_from
-    seen = found + np.cumsum(drawn.negatives_at, axis=1)
-    precision = found / np.maximum(seen, 1)  # counts are whole: below 1 nothing was seen and nothing found
+    seen = np.cumsum(drawn.negatives_at, axis=1)
+    seen += drawn.positives_from
+    np.maximum(seen, 1, out=seen)  # counts are whole: below 1 nothing was seen and nothing found
+    precision = np.divide(drawn.positives_from, seen, out=seen)
     return np.asarray(np.einsum("dg,dg->d", drawn.positives_at, precision) / drawn.positives)
 
 
@@ -170,7 +171,7 @@ def classification_estimates(
     results = over_draws(
         [
             *(asker(question, chosen) for question in questions),
-            means_asker(np.reshape(parts, (len(own), len(numbers))).T, patient, len(names)),
+            means_asker(np.reshape(parts, (len(own), len(numbers))), patient, len(names)),
         ],
         patients=len(names),
         size=len(numbers),
@@ -185,16 +186,18 @@ def classification_estimates(
     }
     by_class: list[list[Measured]] = []
     overall: list[Measured] = []
+    direct = dict(zip(own, zip(*results[-1], strict=True), strict=True))
     for i, m in enumerate(chosen):
         says = f"{m.says}; {_DECISION[task]}" if m.decides else m.says
         rows = [
             of_class(m, question, name, says=says, value=float(values[i]), drawn=drawn[i])
-            for name, question, (values, drawn) in zip(classes, questions, results, strict=False)
+            for name, question, (values, drawn) in zip(classes, questions, results[:-1], strict=True)
         ]
         by_class.append(rows)
-        if m.name in own:
-            values, drawn = (part[list(own).index(m.name)] for part in results[-1])
-            overall.append(Measured(m.name, None, says, float(values), drawn, len(names), m.proportion, **total))
+        if m.name in direct:
+            value, drawn = direct[m.name]
+            says = says if len(names) else m.reason(questions[0])
+            overall.append(Measured(m.name, None, says, float(value), drawn, len(names), m.proportion, **total))
         elif m.symmetric and binary:
             overall.append(replace(rows[1], class_name=None, says=f"{rows[1].says}; that of '{classes[1]}'"))
         else:

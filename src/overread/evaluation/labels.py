@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from overread.errors import InputError
+from overread.evaluation.intervals import weighted_sums
 
 Array = NDArray[np.float64]
 
@@ -85,10 +86,10 @@ class LabelQuestion:
 
     @cached_property
     def sums(self) -> Array:
-        """`(case, 6)`: one, positive, true positive, called, right, squared error."""
+        """`(6, case)`: one, positive, true positive, called, right, squared error."""
         truth, called = self.truth, self.called
-        columns = (np.ones(len(truth)), truth, truth & called, called, truth == called, (self.scores - truth) ** 2)
-        return np.stack([np.asarray(column, dtype=np.float64) for column in columns], axis=1)
+        rows = (np.ones(len(truth)), truth, truth & called, called, truth == called, (self.scores - truth) ** 2)
+        return np.stack([np.asarray(row, dtype=np.float64) for row in rows])
 
     def drawn(self, counts: Array) -> LabelDraws:
         """The question with every patient counted `counts` times, `(draw, patient)`."""
@@ -117,18 +118,18 @@ class LabelDraws:
         return {"cases": self.cases, "positives": self.positives, "negatives": self.cases - self.positives}[what]
 
     @cached_property
-    def _sums(self) -> Array:
-        return self.weights @ self.question.sums
+    def _sums(self) -> list[Array]:
+        return weighted_sums(self.weights, self.question.sums)
 
     @property
     def cases(self) -> Array:
         """`(draw,)`, the weight of all cases."""
-        return self._sums[:, 0]
+        return self._sums[0]
 
     @property
     def positives(self) -> Array:
         """`(draw,)`, the weight of the positive cases."""
-        return self._sums[:, 1]
+        return self._sums[1]
 
     @property
     def negatives(self) -> Array:
@@ -138,22 +139,22 @@ class LabelDraws:
     @property
     def true_positives(self) -> Array:
         """`(draw,)`, the weight of the positive cases that were called present."""
-        return self._sums[:, 2]
+        return self._sums[2]
 
     @property
     def called(self) -> Array:
         """`(draw,)`, the weight of the cases that were called present."""
-        return self._sums[:, 3]
+        return self._sums[3]
 
     @property
     def right(self) -> Array:
         """`(draw,)`, the weight of the cases that were called rightly."""
-        return self._sums[:, 4]
+        return self._sums[4]
 
     @property
     def squared_error(self) -> Array:
         """`(draw,)`, the weighted sum of the squared differences of score and truth."""
-        return self._sums[:, 5]
+        return self._sums[5]
 
     @cached_property
     def positives_at(self) -> Array:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from overread.errors import UndefinedMetric
 from overread.evaluation.estimate import Estimate
-from overread.evaluation.intervals import over_draws
+from overread.evaluation.intervals import over_draws, weighted_sums
 from overread.evaluation.marks import MAX_DETECTIONS, MarkDraws, MarkQuestion, Marks
 from overread.evaluation.matching import Kind
 from overread.evaluation.measured import Measured, asker, mean_of_classes, of_class
@@ -104,7 +104,8 @@ def instance_dice(drawn: MarkDraws) -> Array:
     """How well a found lesion is outlined; Dice = 2 IoU / (1 + IoU)."""
     called = drawn.question.called
     overlap = drawn.question.overlap[:called]
-    return np.asarray(drawn.weights[:, :called] @ (2 * overlap / (1 + overlap)) / drawn.hits(0.5))
+    dice = weighted_sums(drawn.weights[:, :called], (2 * overlap / (1 + overlap))[None])[0]
+    return np.asarray(dice / drawn.hits(0.5))
 
 
 def localisation_estimates(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from overread.catalogue import suggestion
 from overread.errors import InputError
+from overread.evaluation.intervals import weighted_sums
 from overread.evaluation.matching import Kind, greedy, overlaps, region_of, score_of
 from overread.finding import Finding, Region
 
@@ -193,9 +194,13 @@ class MarkDraws:
         return self.counts.take(self.question.patient, axis=1)
 
     @cached_property
+    def _sums(self) -> list[Array]:
+        return weighted_sums(self.counts, np.stack([self.question.truths, self.question.images]))
+
+    @property
     def truths(self) -> Array:
         """`(draw,)`, the weight of the true marks."""
-        return self.counts @ self.question.truths
+        return self._sums[0]
 
     @property
     def called(self) -> Array:
@@ -205,13 +210,13 @@ class MarkDraws:
     def hits(self, iou: float) -> Array:
         """`(draw,)`, the weight of the called marks that match a true one at this IoU."""
         called = self.question.called
-        return np.asarray(self.weights[:, :called] @ self.question.at(iou)[:called].astype(np.float64))
+        return np.asarray(self.weights[:, :called][:, self.question.at(iou)[:called]].sum(axis=1))
 
     def amount(self, what: str) -> Array:
         """`(draw,)`, the weight of images, true marks or matched marks."""
         if what == "matches":
             return self.hits(self.question.ious[0])
-        return self.truths if what == "truths" else self.counts @ self.question.images
+        return self.truths if what == "truths" else self._sums[1]
 
     @cached_property
     def average_precisions(self) -> Array:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from overread.evaluation.estimate import Estimate
-from overread.evaluation.intervals import Asker, interval
+from overread.evaluation.intervals import Asker, interval, weighted_sums
 from overread.evaluation.metric import Metric, Question
 
 Array = NDArray[np.float64]
@@ -117,16 +117,16 @@ def means_asker(values: Array, patient: NDArray[np.intp], patients: int) -> Aske
     """What turns counts into weighted means over the cases.
 
     Args:
-        values: `(case, number)`, what each case contributes.
+        values: `(number, case)`, what each case contributes.
         patient: `(case,)`, index of the patient.
         patients: how many there are.
     """
-    sums = np.zeros((patients, values.shape[1] + 1))
-    np.add.at(sums, patient, np.column_stack([values, np.ones(len(values))]))
+    columns = [*values, np.ones(len(patient))]
+    sums = np.stack([np.bincount(patient, column, minlength=patients).astype(np.float64) for column in columns])
 
     def ask(counts: Array) -> Array:
-        totals = (counts @ sums).T
+        *totals, cases = weighted_sums(counts, sums)
         with np.errstate(invalid="ignore", divide="ignore"):
-            return np.asarray(totals[:-1] / totals[-1])
+            return np.reshape(totals, (len(totals), len(counts))) / cases
 
     return ask
