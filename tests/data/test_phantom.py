@@ -262,7 +262,7 @@ def test_nothing_is_left_where_writing_was_interrupted(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("wrong", [{"patients": 2}, {"slices": 0}, {"size": 32}, {"patients": 10_000}])
+@pytest.mark.parametrize("wrong", [{"patients": 2}, {"slices": 0}, {"size": 32}, {"patients": 10_000}, {"seed": -1}])
 def test_impossible_numbers_are_refused(tmp_path, wrong):
     with pytest.raises(InputError, match="3 to 9999 patients"):
         write_phantom(tmp_path / "ct", **wrong)

@@ -109,12 +109,12 @@ def write_phantom(
 
     Raises:
         OutputExists: where the folder holds something already, or is a file.
-        InputError: for fewer than 3 patients, no slice, or a size outside 64 to 1024.
+        InputError: for numbers outside 3 to 9999 patients, 1 to 99 slices, 64 to 1024 rows, or a negative seed.
     """
-    if patients < 3 or slices < 1 or not 64 <= size <= 1024 or patients > 9999:
+    if not 3 <= patients <= 9999 or not 1 <= slices <= 99 or not 64 <= size <= 1024 or seed < 0:
         raise InputError(
-            f"A phantom has 3 to 9999 patients, at least 1 slice each, and 64 to 1024 rows; found patients={patients}, "
-            f"slices={slices}, size={size}."
+            f"A phantom has 3 to 9999 patients, 1 to 99 slices each, 64 to 1024 rows and a seed of 0 or more; found "
+            f"patients={patients}, slices={slices}, size={size}, seed={seed}. Choose numbers within these."
         )
     _refuse_taken(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
