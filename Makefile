@@ -20,7 +20,7 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	@status=0; \
 	$(MAKE) --no-print-directory --keep-going lint || status=1; \
-	$(BIN)/python -m pytest -n 2 --cov || status=1; \
+	$(BIN)/python -m pytest -n 2 --cov=overread || status=1; \
 	exit $$status
 
 lint: lint-format lint-code lint-types lint-layers

@@ -1,4 +1,5 @@
 import io
+import json
 import logging
 import subprocess
 import sys
@@ -201,13 +202,19 @@ def test_recipe_show_prints_a_recipe_that_can_be_read_again(capsys: pytest.Captu
     assert Recipe.from_toml(shown, where="stdout") == load_recipe("breastmnist-cnn").resolved()
 
 
-def test_train_hands_over_all_that_was_typed(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
-    stage.answer = Path("run")
+def test_train_hands_over_all_that_was_typed_and_prints_what_came_out(
+    stage: Stage, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    estimate = Estimate("auroc", None, None, 0.9, 0.8, 0.95, 0.95, 546, 500, 147, "bootstrap")
+    (tmp_path / "evaluation.json").write_text(json.dumps({"estimates": [estimate.as_json()]}))
+    stage.answer = tmp_path
     typed = "train r.toml data --out run --source coco --device cpu --precision bf16"
     assert main(typed.split()) == 0
     settings = {"source": "coco", "device": "cpu", "precision": "bf16"}
     assert stage.asked == [("train", ("r.toml", Path("data"), Path("run")), settings)]
-    assert "run" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert said.startswith("auroc: 0.900 (95% interval 0.800 to 0.950)")
+    assert str(tmp_path / "report.html") in said
 
 
 def test_evaluate_prints_numbers_with_interval_and_n(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
@@ -229,7 +236,7 @@ def test_read_fails_when_an_image_was_refused_and_lists_it(stage: Stage, capsys:
     stage.answer = [Prediction("a"), Prediction("b", refused="all pixels are equal")]
     assert main(["read", "bundle", "a.png", "b.png", "--out", "out"]) == 1
     said = capsys.readouterr()
-    assert "1 of 2 images were read" in said.out
+    assert "1 of 2 images were read." in said.out
     assert said.err == "refused: b: all pixels are equal\n"
     assert stage.asked == [("read", (Path("bundle"), [Path("a.png"), Path("b.png")], Path("out")), {"device": "auto"})]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import sys
@@ -161,6 +162,7 @@ def _recipe_show(arguments: argparse.Namespace, _: Progress) -> int:
 
 def _train(arguments: argparse.Namespace, progress: Progress) -> int:
     from overread import pipeline
+    from overread.evaluation.estimate import Estimate
 
     run = pipeline.train(
         arguments.recipe,
@@ -171,7 +173,9 @@ def _train(arguments: argparse.Namespace, progress: Progress) -> int:
         precision=arguments.precision,
         progress=progress,
     )
-    print(f"The run is {run}")
+    evaluation = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))
+    _print_estimates([Estimate(**row) for row in evaluation["estimates"]])
+    print(f"The report is {run / 'report.html'}")
     return DONE
 
 
@@ -187,11 +191,15 @@ def _evaluate(arguments: argparse.Namespace, progress: Progress) -> int:
         device=arguments.device,
         progress=progress,
     )
+    _print_estimates(estimates)
+    print(f"The report is {arguments.out / 'report.html'}")
+    return DONE
+
+
+def _print_estimates(estimates: Sequence[Estimate]) -> None:
     for estimate in estimates:
         if estimate.subgroup is None:
             print(_estimate_line(estimate))
-    print(f"The evaluation is {arguments.out}")
-    return DONE
 
 
 def _estimate_line(estimate: Estimate) -> str:
@@ -212,7 +220,8 @@ def _read(arguments: argparse.Namespace, progress: Progress) -> int:
         arguments.bundle, arguments.images, arguments.out, device=arguments.device, progress=progress
     )
     refused = [prediction for prediction in predictions if prediction.refused is not None]
-    print(f"{len(predictions) - len(refused)} of {len(predictions)} images were read; the readings are {arguments.out}")
+    print(f"{len(predictions) - len(refused)} of {len(predictions)} images were read.")
+    print(f"The report is {arguments.out / 'report.html'}")
     for prediction in refused:
         print(f"refused: {prediction.case_id}: {prediction.refused}", file=sys.stderr)
     return FAILED if refused else DONE
