@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -133,6 +133,14 @@ class Manifest:
         """Whether the truth is marks (boxes or masks) and not labels of whole images."""
         return self.task in ("boxes", "masks")
 
+    def knows_truth_of(self, case: Case) -> bool:
+        """Whether anything is known of a case that a model can learn from or be measured on."""
+        if self.marks_lesions:
+            return case.marks is not None
+        if self.task == "single-label":
+            return any(case.labels.values())
+        return any(value is not None for value in case.labels.values())
+
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of all that training can see: content of the images, truth, patients, splits."""
@@ -144,7 +152,21 @@ class Manifest:
 
     def with_cases(self, cases: tuple[Case, ...]) -> Manifest:
         """The same data set with other cases."""
-        return Manifest(self.name, self.source, self.task, self.classes, cases, self.found, self.simulated)
+        return replace(self, cases=cases)
+
+    def with_classes(self, classes: tuple[str, ...], *, task: Task) -> Manifest:
+        """The same data set with the classes of a model: labels that it has besides are known to be absent.
+
+        Args:
+            classes: all of this data set's and more, in the model's order.
+            task: "boxes" makes the boxes of masks the truth.
+        """
+        absent: dict[str, bool | None] = dict.fromkeys(classes, False if self.task == "single-label" else None)
+        cases = tuple(
+            replace(case, labels={name: case.labels.get(name, absent[name]) for name in classes} if case.labels else {})
+            for case in self.cases
+        )
+        return replace(self, classes=classes, cases=cases, task=task)
 
 
 def _row(case: Case) -> list[object]:

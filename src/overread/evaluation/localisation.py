@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from overread.errors import UndefinedMetric
 from overread.evaluation.estimate import Estimate
-from overread.evaluation.intervals import over_draws, weighted_sums
-from overread.evaluation.marks import MAX_DETECTIONS, MarkDraws, MarkQuestion, Marks
+from overread.evaluation.intervals import over_draws
+from overread.evaluation.marks import MAX_DETECTIONS, MarkDraws, MarkQuestion, Marks, Threshold
 from overread.evaluation.matching import Kind
 from overread.evaluation.measured import Measured, asker, mean_of_classes, of_class
 from overread.evaluation.metric import metric, metrics_of
@@ -103,9 +103,8 @@ def tp_ap_90(drawn: MarkDraws) -> Array:
 def instance_dice(drawn: MarkDraws) -> Array:
     """How well a found lesion is outlined; Dice = 2 IoU / (1 + IoU)."""
     called = drawn.question.called
-    overlap = drawn.question.overlap[:called]
-    dice = weighted_sums(drawn.weights[:, :called], (2 * overlap / (1 + overlap))[None])[0]
-    return np.asarray(dice / drawn.hits(0.5))
+    overlap = drawn.question.overlap[called]
+    return np.asarray(drawn.weights[:, called] @ (2 * overlap / (1 + overlap)) / drawn.hits(0.5))
 
 
 def localisation_estimates(
@@ -115,7 +114,7 @@ def localisation_estimates(
     patients: Mapping[str, str],
     *,
     kind: Literal["boxes", "masks"],
-    threshold: float,
+    threshold: Threshold,
     draws: int,
     level: float,
     seed: int,
@@ -132,7 +131,8 @@ def localisation_estimates(
         classes: every label that occurs.
         patients: case id -> patient.
         kind: whether boxes or masks are compared.
-        threshold: the operating point: a mark is called from this score on. COCO's metrics look at all scores.
+        threshold: the operating point: a mark is called from this score on; one for all, or one a case id where each
+            fold chose its own. COCO's metrics look at all scores.
         draws: bootstrap draws over patients.
         level: of the intervals.
         seed: of the draws.
@@ -149,6 +149,7 @@ def localisation_estimates(
         truth, predicted, classes, patients, kind=kind, threshold=threshold, max_detections=max_detections
     )
     chosen = metrics_of(MarkQuestion)
+    called = f"marks with a score of at least {_worded(threshold)}"
     n_patients = questions[0].patients if questions else 0
     results = over_draws(
         [asker(question, chosen) for question in questions],
@@ -161,7 +162,7 @@ def localisation_estimates(
     by_class: list[list[Measured]] = []
     overall: list[Measured] = []
     for i, m in enumerate(chosen):
-        point = f"marks with a score of at least {threshold:.4g}" if m.decides else f"at most {max_detections} marks"
+        point = called if m.decides else f"at most {max_detections} marks"
         says = f"{m.says}; {kind}, {point}{'' if m.decides else ' of a class in an image'}"
         rows = [
             of_class(m, question, name, says=says, value=float(values[i]), drawn=drawn[i])
@@ -171,6 +172,13 @@ def localisation_estimates(
         overall.append(mean_of_classes(rows, says=says, n_cases=len(truth), n_patients=n_patients, n_positive=n_marks))
     in_order = [*overall, *(row for rows in zip(*by_class, strict=True) for row in rows)]
     return [one.estimate(level=level, subgroup=subgroup) for one in in_order]
+
+
+def _worded(threshold: Threshold) -> str:
+    if not isinstance(threshold, Mapping):
+        return f"{threshold:.4g}"
+    values = sorted(set(threshold.values())) or [0.5]
+    return f"{values[0]:.4g}" if len(values) == 1 else f"that of its fold, {values[0]:.4g} to {values[-1]:.4g}"
 
 
 def choose_threshold(truth: Marks, predicted: Marks, kind: Kind) -> float:

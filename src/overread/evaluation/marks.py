@@ -24,6 +24,9 @@ COCO_IOUS: tuple[float, ...] = tuple(np.linspace(0.5, 0.95, 10).tolist())
 MAX_DETECTIONS = 1000
 """Marks of one class and image that COCO's average precision looks at; COCO has 100, an image of cells has more."""
 
+Threshold = float | Mapping[str, float]
+"""The score from which on a mark is called: one for all images, or one a case id (each fold has its own)."""
+
 _RECALLS = np.linspace(0, 1, 101)
 
 
@@ -40,7 +43,7 @@ class MarkQuestion:
         ious: from which on marks belong together.
         truths: `(patient,)`, how many true marks each has.
         images: `(patient,)`, how many images each has.
-        threshold: a mark counts as called from this score on.
+        called: `(mark,)`, whether its score reaches the operating point of its image.
         max_detections: of one image, for COCO's average precision.
     """
 
@@ -52,7 +55,7 @@ class MarkQuestion:
     ious: tuple[float, ...]
     truths: Array
     images: Array
-    threshold: float
+    called: NDArray[np.bool_]
     max_detections: int
 
     @classmethod
@@ -86,7 +89,7 @@ class MarkQuestion:
         patients: Mapping[str, str],
         *,
         kind: Kind,
-        threshold: float = 0.5,
+        threshold: Threshold = 0.5,
         max_detections: int = MAX_DETECTIONS,
         ious: tuple[float, ...] = COCO_IOUS,
     ) -> list[Self]:
@@ -98,7 +101,7 @@ class MarkQuestion:
             classes: every label that occurs.
             patients: case id -> patient.
             kind: how overlap is measured.
-            threshold: a mark counts as called from this score on.
+            threshold: a mark counts as called from this score on; one for all, or one a case id.
             max_detections: of one image and class, for COCO's average precision.
             ious: from which on marks belong together.
 
@@ -121,6 +124,8 @@ class MarkQuestion:
                     strict=True,
                 )
             )
+            limits = [threshold[case] if isinstance(threshold, Mapping) else threshold for case in cases]
+            called = scores >= np.repeat(np.array(limits, dtype=np.float64), [len(marks) for marks in said])
             order = np.argsort(-scores, kind="stable")
             rank = np.array([i for marks in said for i in range(len(marks))], dtype=np.intp)
             questions.append(
@@ -135,7 +140,7 @@ class MarkQuestion:
                         np.float64
                     ),
                     images=images,
-                    threshold=threshold,
+                    called=called[order],
                     max_detections=max_detections,
                 )
             )
@@ -156,11 +161,6 @@ class MarkQuestion:
         """How many true marks there are."""
         return int(self.truths.sum())
 
-    @property
-    def called(self) -> int:
-        """How many marks are called: as they are sorted, the first ones."""
-        return int(np.searchsorted(-self.scores, -self.threshold, side="right"))
-
     def at(self, iou: float) -> NDArray[np.bool_]:
         """`(mark,)`, whether a predicted mark matches a true one at this IoU, one of `ious`."""
         return np.asarray(self.matched[int(np.flatnonzero(np.isclose(self.ious, iou))[0])])
@@ -172,7 +172,7 @@ class MarkQuestion:
     def patients_with(self, what: str) -> int:
         """How many patients have images, true marks or matched marks."""
         if what == "matches":
-            return len(np.unique(self.patient[: self.called][self.matched[0, : self.called]]))
+            return len(np.unique(self.patient[self.called & self.matched[0]]))
         return int(np.count_nonzero(self.truths if what == "truths" else self.images))
 
 
@@ -205,12 +205,11 @@ class MarkDraws:
     @property
     def called(self) -> Array:
         """`(draw,)`, the weight of the marks that are called."""
-        return np.asarray(self.weights[:, : self.question.called].sum(axis=1))
+        return np.asarray(self.weights[:, self.question.called].sum(axis=1))
 
     def hits(self, iou: float) -> Array:
         """`(draw,)`, the weight of the called marks that match a true one at this IoU."""
-        called = self.question.called
-        return np.asarray(self.weights[:, :called][:, self.question.at(iou)[:called]].sum(axis=1))
+        return np.asarray(self.weights[:, self.question.called & self.question.at(iou)].sum(axis=1))
 
     def amount(self, what: str) -> Array:
         """`(draw,)`, the weight of images, true marks or matched marks."""

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
@@ -26,6 +27,11 @@ class Truths:
     boxes: Tensor
     classes: Tensor
     masks: Tensor | None = None
+
+    def to(self, device: torch.device) -> Truths:
+        """The same marks on another device."""
+        masks = None if self.masks is None else self.masks.to(device)
+        return Truths(self.boxes.to(device), self.classes.to(device), masks)
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,15 @@ class Batch:
         if self.truths is None:
             raise TruthAbsent("This batch has no 'marks': the data set does not say where lesions are.")
         return self.truths
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on another device; images in the memory order that convolutions are quickest in."""
+        return Batch(
+            images=self.images.to(device).contiguous(memory_format=torch.channels_last),
+            case_ids=self.case_ids,
+            targets=None if self.targets is None else self.targets.to(device),
+            truths=None if self.truths is None else tuple(truths.to(device) for truths in self.truths),
+        )
 
 
 @dataclass(frozen=True)

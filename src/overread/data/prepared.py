@@ -1,0 +1,163 @@
+"""Prepared images on disk, so that the second epoch and the second run decode nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import platformdirs
+
+from overread import io
+from overread.data.manifest import ImageRef, Manifest
+from overread.data.problems import ImageFacts, facts_of
+from overread.errors import InputError, UnreadableImage
+from overread.image import Geometry, Image, Source
+from overread.preprocessing.step import Step, prepare, settings_of
+from overread.preprocessing.step import steps as steps_catalogue
+from overread.provenance import digest_of
+from overread.writing import whole
+
+_VERSION = 1  # raise it when what is kept, or what a step does, changes
+
+
+def cache_folder() -> Path:
+    """Where prepared images are kept: `OVERREAD_CACHE`, or the user's cache folder; only the user may look in."""
+    named = os.environ.get("OVERREAD_CACHE")
+    return Path(named) if named else Path(platformdirs.user_cache_dir("overread", appauthor=False))
+
+
+class PreparedImages:
+    """Images after their preprocessing, kept under a key of file content and steps.
+
+    Two processes may share the folder: an entry is written whole under another name and then renamed. Deleting
+    the folder loses nothing but time.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder or cache_folder()
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._facts: dict[ImageRef, ImageFacts] = {}
+
+    def get(self, ref: ImageRef, steps: Sequence[Step]) -> Image:
+        """The image after `steps`; decoded and prepared only when it never was before.
+
+        Raises:
+            UnreadableImage: the file cannot be read.
+        """
+        key = digest_of(
+            [_VERSION, ref.content_key, [settings_of(step) | step.model_dump(mode="json") for step in steps]]
+        )
+        pixels_file, facts_file = self._files(key)
+        try:
+            return _load(pixels_file, facts_file)
+        except (OSError, ValueError, KeyError):  # absent, or damaged: made again
+            image = prepare(io.read(ref.path, item=ref.item), steps)
+            self._save(image, pixels_file, facts_file)
+            return image
+
+    def facts(self, ref: ImageRef) -> ImageFacts:
+        """What an image is, decoded only when it never was before.
+
+        Raises:
+            UnreadableImage: the file cannot be read.
+        """
+        if ref not in self._facts:
+            self._facts[ref] = self._looked_up(ref)
+        return self._facts[ref]
+
+    def digests(self, manifest: Manifest) -> dict[str, str]:
+        """Case id -> digest of the pixels of its images; equal for equal pictures. Unreadable ones are left out."""
+        found = {}
+        for case in manifest.cases:
+            with suppress(UnreadableImage):
+                found[case.case_id] = digest_of([self.facts(ref).pixel_digest for ref in case.images])
+        return found
+
+    def channels(self, manifest: Manifest, steps: Sequence[Step]) -> int:
+        """How many channels all images have after preprocessing.
+
+        Raises:
+            InputError: they differ.
+        """
+        grey = any(type(step) is steps_catalogue.get("grey") for step in steps)
+        kinds: dict[int, str] = {}
+        for case in manifest.cases:
+            kinds.setdefault(1 if grey else self.facts(case.images[0]).channels, case.case_id)
+        if len(kinds) > 1:
+            named = " and ".join(f"{count} channel(s), such as case '{case_id}'" for count, case_id in kinds.items())
+            raise InputError(
+                f"The images of '{manifest.name}' are not of one kind: {named}. Put the step 'grey' first, which makes "
+                "all of them grey."
+            )
+        return next(iter(kinds))
+
+    def summary(self, manifest: Manifest) -> dict[str, str]:
+        """What the images have in common, for people; unreadable ones are left out."""
+        known = []
+        for case in manifest.cases:
+            for ref in case.images:
+                with suppress(UnreadableImage):
+                    known.append(self.facts(ref))
+        if not known:
+            return {}
+        sizes = Counter(" x ".join(str(n) for n in facts.shape) for facts in known).most_common()
+        kinds = Counter({1: "grey", 3: "colour"}.get(facts.channels, f"{facts.channels} channels") for facts in known)
+        shown = [f"{size} ({count})" for size, count in sizes[:4]]
+        return {
+            "image size": ", ".join(shown) + (f" and {len(sizes) - 4} more" if len(sizes) > 4 else ""),
+            "image kind": ", ".join(f"{kind} ({count})" for kind, count in kinds.most_common()),
+        }
+
+    def _looked_up(self, ref: ImageRef) -> ImageFacts:
+        file = self._files(digest_of([_VERSION, "facts", ref.content_key]))[1]
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            kept = json.loads(file.read_text())
+            return ImageFacts(tuple(kept["shape"]), kept["channels"], kept["pixel_digest"])
+        facts = facts_of(ref)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with whole(file) as temporary:
+            temporary.write_text(json.dumps(asdict(facts)))
+        return facts
+
+    def _files(self, key: str) -> tuple[Path, Path]:
+        folder = self.folder / key[:2]
+        return folder / f"{key}.npy", folder / f"{key}.json"
+
+    def _save(self, image: Image, pixels_file: Path, facts_file: Path) -> None:
+        pixels_file.parent.mkdir(parents=True, exist_ok=True)
+        facts = {
+            "affine": None if image.geometry is None else image.geometry.affine.tolist(),
+            "units": image.units,
+            "modality": image.modality,
+            "source": [image.source.name, image.source.sha256, list(image.source.instance_uids)],
+            "history": list(image.history),
+            "window": image.window,
+            "to_original": image.to_original.tolist(),
+            "original_shape": list(image.original_shape),
+        }
+        with whole(pixels_file) as temporary, open(temporary, "wb") as file:
+            np.save(file, image.pixels)
+        with whole(facts_file) as temporary:  # last: its presence says that the pixels are there
+            temporary.write_text(json.dumps(facts))
+
+
+def _load(pixels_file: Path, facts_file: Path) -> Image:
+    facts = json.loads(facts_file.read_text())
+    name, sha256, uids = facts["source"]
+    return Image(
+        pixels=np.load(pixels_file, allow_pickle=False),
+        geometry=None if facts["affine"] is None else Geometry(np.array(facts["affine"])),
+        units=facts["units"],
+        modality=facts["modality"],
+        source=Source(name, sha256, tuple(uids)),
+        history=tuple(facts["history"]),
+        window=None if facts["window"] is None else (facts["window"][0], facts["window"][1]),
+        to_original=np.array(facts["to_original"]),
+        original_shape=tuple(facts["original_shape"]),
+    )

@@ -1,0 +1,133 @@
+"""Predictions held against the truth of a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from overread.data.manifest import Manifest
+from overread.errors import UndefinedMetric
+from overread.evaluation.classification import classification_estimates
+from overread.evaluation.estimate import Estimate
+from overread.evaluation.examples import case_score, label_case_score
+from overread.evaluation.localisation import choose_threshold, localisation_estimates
+from overread.evaluation.marks import Threshold
+from overread.evaluation.section import EvaluationSection
+from overread.finding import Finding, Prediction
+
+DEFAULT_THRESHOLD = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Assessment:
+    """Predictions of cases whose truth is known.
+
+    Args:
+        manifest: the cases that were predicted and whose truth is known, and no others.
+        predictions: case id -> prediction, none of them refused.
+        threshold: a mark is counted from this score on; one for all, or one a case id.
+    """
+
+    manifest: Manifest
+    predictions: Mapping[str, Prediction]
+    threshold: Threshold = DEFAULT_THRESHOLD
+
+    @classmethod
+    def of(cls, manifest: Manifest, predictions: Sequence[Prediction], threshold: Threshold) -> Assessment:
+        """Keep the cases that have both an answer and a truth."""
+        answered = {one.case_id: one for one in predictions if one.refused is None}
+        cases = tuple(case for case in manifest.cases if case.case_id in answered and manifest.knows_truth_of(case))
+        kept = {case.case_id: answered[case.case_id] for case in cases}
+        return cls(manifest.with_cases(cases), kept, threshold)
+
+    @property
+    def truth(self) -> NDArray[np.generic]:
+        """`(case,)` class indices ("single-label"), or `(case, class)` of 0, 1 and NaN ("multi-label")."""
+        classes = self.manifest.classes
+        if self.manifest.task == "single-label":
+            return np.array([classes.index(case.label) for case in self.manifest.cases], dtype=np.int64)
+        known = {True: 1.0, False: 0.0, None: np.nan}
+        rows = [[known[case.labels.get(name)] for name in classes] for case in self.manifest.cases]
+        return np.array(rows, dtype=np.float64).reshape(-1, len(classes))
+
+    @property
+    def scores(self) -> NDArray[np.float64]:
+        """`(case, class)` in [0, 1]."""
+        classes = self.manifest.classes
+        rows = [[self.predictions[case.case_id].scores[name] for name in classes] for case in self.manifest.cases]
+        return np.array(rows, dtype=np.float64).reshape(-1, len(classes))
+
+    @property
+    def true_marks(self) -> dict[str, tuple[Finding, ...]]:
+        """Case id -> the true marks."""
+        return {case.case_id: case.truth_marks for case in self.manifest.cases}
+
+    @property
+    def found_marks(self) -> dict[str, tuple[Finding, ...]]:
+        """Case id -> the marks that the model gives, whatever their score."""
+        return {
+            key: tuple(finding for finding in one.findings if finding.region is not None)
+            for key, one in self.predictions.items()
+        }
+
+    def estimates(self, section: EvaluationSection, *, seed: int) -> list[Estimate]:
+        """Every number with its interval."""
+        patients = {case.case_id: case.patient_id for case in self.manifest.cases}
+        if self.manifest.task == "boxes" or self.manifest.task == "masks":  # noqa: PLR1714 - mypy narrows this one
+            return localisation_estimates(
+                self.true_marks,
+                self.found_marks,
+                self.manifest.classes,
+                patients,
+                kind=self.manifest.task,
+                threshold=self.threshold,
+                draws=section.draws,
+                level=section.level,
+                seed=seed,
+            )
+        return classification_estimates(
+            self.truth,
+            self.scores,
+            self.manifest.classes,
+            list(patients.values()),
+            task=self.manifest.task,
+            draws=section.draws,
+            level=section.level,
+            seed=seed,
+        )
+
+    def threshold_of(self, case_id: str) -> float:
+        """The operating point of one case."""
+        return self.threshold[case_id] if isinstance(self.threshold, Mapping) else self.threshold
+
+    def case_scores(self) -> dict[str, float]:
+        """Case id -> how well it went, to choose examples."""
+        if self.manifest.task == "boxes" or self.manifest.task == "masks":  # noqa: PLR1714 - mypy narrows this one
+            truth, found = self.true_marks, self.found_marks
+            return {
+                key: case_score(truth[key], found[key], kind=self.manifest.task, threshold=self.threshold_of(key))
+                for key in truth
+            }
+        pairs = zip(self.manifest.cases, self.truth, self.scores, strict=True)
+        return {case.case_id: label_case_score(truth, scores) for case, truth, scores in pairs}
+
+    def judged(self) -> float | None:
+        """One number to choose an epoch by, higher is better: the mean AUROC, or COCO's AP at IoU 0.5."""
+        quick = EvaluationSection(draws=100)
+        name = "coco_ap50" if self.manifest.marks_lesions else "auroc"
+        for estimate in self.estimates(quick, seed=0):
+            if estimate.metric == name and estimate.class_name is None:
+                return estimate.value
+        return None
+
+    def best_threshold(self) -> float:
+        """The operating point of marks; to be asked of validation data only."""
+        if self.manifest.task not in ("boxes", "masks") or not self.manifest.cases:
+            return DEFAULT_THRESHOLD
+        try:
+            return choose_threshold(self.true_marks, self.found_marks, self.manifest.task)
+        except UndefinedMetric:
+            return DEFAULT_THRESHOLD

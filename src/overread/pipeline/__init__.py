@@ -1,0 +1,238 @@
+"""Inspect, train, evaluate, read: each verb in a few lines. Start reading here."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from overread import recipe as recipes
+from overread.bundle import Bundle, bundle_folder, load_bundle
+from overread.data.manifest import Manifest, Problem, Split
+from overread.data.prepared import PreparedImages
+from overread.data.problems import problems
+from overread.data.sources import open_data
+from overread.errors import ManifestError, UnreadableImage
+from overread.pipeline.folders import fresh_folder, run_folder
+from overread.progress import Progress, Silent
+from overread.proposal import propose as proposed
+
+if TYPE_CHECKING:
+    from overread.evaluation.estimate import Estimate
+    from overread.finding import Prediction
+    from overread.recipe import Recipe
+
+# What imports torch is imported where it is used: a look at a data set or a recipe must not wait for it, and a
+# reading must not wait for what only training needs.
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What is in a data set, and what is wrong with it.
+
+    Args:
+        manifest: the data set.
+        problems: errors and warnings.
+        facts: name -> what the images have in common, for people.
+    """
+
+    manifest: Manifest
+    problems: Sequence[Problem]
+    facts: Mapping[str, Any]
+
+
+def inspect(data: Path, *, source: str | None = None, progress: Progress | None = None) -> Inspection:
+    """Say what a data set is and list what is wrong with it.
+
+    Raises:
+        SourceError: DATA is no known layout.
+    """
+    manifest = open_data(data, source=source)
+    images = PreparedImages()
+    found = _problems(manifest, images, progress or Silent())
+    return Inspection(manifest, found, images.summary(manifest))
+
+
+def propose(data: Path, *, source: str | None = None, progress: Progress | None = None) -> str:
+    """A recipe for a data set, as TOML with the reason behind each choice."""
+    (progress or Silent()).say("looking at the data set")
+    return proposed(open_data(data, source=source))
+
+
+def train(
+    recipe: str | Path,
+    data: Path,
+    out: Path,
+    *,
+    source: str | None = None,
+    device: str = "auto",
+    precision: str | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """Cross-validated training; the same call goes on where an interrupted one stopped.
+
+    Args:
+        recipe: path or name of a recipe.
+        data: the data set; its official test split is not touched.
+        out: folder of the run, new or of the same run.
+        source: layout of the data set; None recognises it.
+        device: "auto", "cpu" or "cuda".
+        precision: "float32" or "bf16"; None leaves it to the recipe.
+        progress: shows it.
+
+    Returns:
+        The folder, with `bundle/`, `evaluation.json`, `predictions.csv` and `report.html`.
+
+    Raises:
+        RecipeError: a recipe that is wrong, or does not fit this data set.
+        ManifestError: a data set with errors in it.
+        OutputExists: `out` holds something else.
+    """
+    from overread.pipeline.assembly import check_family
+    from overread.pipeline.cross_validation import cross_validate
+
+    progress = progress or Silent()
+    chosen = _with_precision(recipes.load_recipe(recipe), precision).resolved()
+    manifest = _trainable(open_data(data, source=source))
+    check_family(chosen, manifest)
+    images = PreparedImages()
+    with run_folder(out, recipe=chosen.digest, data=manifest.fingerprint) as folder:
+        if (folder / "report.html").exists():
+            progress.say("this run is finished already; nothing was done again")
+            return out
+        found = _problems(manifest, images, progress, recipe=chosen)
+        cross_validate(chosen, manifest, found, folder, images=images, device=device, progress=progress)
+        shutil.rmtree(folder / "folds", ignore_errors=True)
+    return out
+
+
+def evaluate(
+    bundle: Path,
+    data: Path,
+    out: Path,
+    *,
+    split: Split | None = None,
+    source: str | None = None,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> list[Estimate]:
+    """Measure a trained model on other data.
+
+    Args:
+        bundle: its folder, or the folder of its run.
+        data: a data set with truth of the same task and classes.
+        out: a new or empty folder for `evaluation.json`, `predictions.csv` and `report.html`.
+        split: which official split; None takes all cases.
+        source: layout of the data set; None recognises it.
+        device: "auto", "cpu" or "cuda".
+        progress: shows it.
+
+    Raises:
+        BundleError: no whole bundle there.
+        ManifestError: a data set with errors, another task or other classes.
+        OutputExists: `out` holds something already.
+    """
+    from overread.pipeline.external_evaluation import evaluate_bundle
+
+    progress = progress or Silent()
+    model = load_bundle(bundle)
+    manifest = open_data(data, source=source)
+    if split is not None:
+        manifest = manifest.subset((split,))
+        if not manifest.cases:
+            raise ManifestError(
+                f"'{manifest.name}' has no cases in a split '{split}'. Leave --split out for all cases."
+            )
+    images = PreparedImages()
+    with fresh_folder(out) as folder:
+        found = _problems(manifest, images, progress, of=model)
+        return evaluate_bundle(
+            model,
+            bundle_folder(bundle),
+            manifest,
+            found,
+            folder,
+            split=split,
+            images=images,
+            device=device,
+            progress=progress,
+        )
+
+
+def read(
+    bundle: Path,
+    images: Sequence[Path],
+    out: Path,
+    *,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> list[Prediction]:
+    """Mark and classify new images; an image that cannot be read is refused by name, the others go on.
+
+    Args:
+        bundle: its folder, or the folder of its run.
+        images: files, or folders of files.
+        out: a new or empty folder for `predictions.json`, the overlays and `report.html`.
+        device: "auto", "cpu" or "cuda".
+        progress: shows it.
+
+    Raises:
+        BundleError: no whole bundle there.
+        InputError: no image was named.
+        OutputExists: `out` holds something already.
+    """
+    from overread.pipeline.reading import read_images
+
+    model = load_bundle(bundle)
+    with fresh_folder(out) as folder:
+        return read_images(model, bundle_folder(bundle), images, folder, device=device, progress=progress or Silent())
+
+
+def demo(out: Path, *, device: str = "auto", progress: Progress | None = None) -> Path:
+    """The whole line on simulated images: make a data set, learn to classify and to mark, read unseen patients.
+
+    Returns:
+        The page that leads to everything.
+    """
+    from overread.pipeline.demo import run_demo
+
+    return run_demo(out, device=device, progress=progress or Silent())
+
+
+def _with_precision(recipe: Recipe, precision: str | None) -> Recipe:
+    if precision is None:
+        return recipe
+    training = recipe.training.model_copy(update={"precision": precision})
+    return recipe.model_copy(update={"training": training})
+
+
+def _trainable(manifest: Manifest) -> Manifest:
+    """The cases that training may see: never the official test split, and only those whose truth is known."""
+    return manifest.with_cases(
+        tuple(case for case in manifest.cases if case.split != "test" and manifest.knows_truth_of(case))
+    )
+
+
+def _problems(
+    manifest: Manifest,
+    images: PreparedImages,
+    progress: Progress,
+    *,
+    recipe: Recipe | None = None,
+    of: Bundle | None = None,
+) -> list[Problem]:
+    """All problems of a data set; where it is to be used, errors stop."""
+    folds = recipe.data.folds if recipe is not None and recipe.data.scheme == "k-fold" else None
+    for case in progress.track(manifest.cases, what="looking at the images"):
+        for ref in case.images:
+            with suppress(UnreadableImage):  # named below, with all others
+                images.facts(ref)
+    found = problems(manifest, folds=folds, facts=images.facts)
+    errors = [problem for problem in found if problem.severity == "error"]
+    if errors and (recipe is not None or of is not None):
+        listed = "\n".join(f"  {problem.message}" for problem in errors)
+        raise ManifestError(f"'{manifest.name}' has errors and was not used:\n{listed}\nSee: overread inspect DATA")
+    return found

@@ -1,0 +1,106 @@
+"""Recipe and data set, or a bundle, made into networks that can be trained or asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from overread.bundle import Bundle, fold_weights
+from overread.data.manifest import Manifest, Task
+from overread.errors import InputError, RecipeError, UnknownName
+from overread.inference.predictor import Ensemble, Network
+from overread.models.contract import Model, Shape, models
+from overread.preprocessing.step import Step
+from overread.recipe import Recipe
+from overread.training.optim import optimisers, schedules
+
+
+def check_family(recipe: Recipe, manifest: Manifest) -> None:
+    """Check that a recipe can serve a data set, before any time is spent.
+
+    Raises:
+        RecipeError: a family that cannot serve this truth, or an unknown optimiser or schedule.
+    """
+    family = models.get(recipe.model.family)
+    if manifest.task not in family.tasks:
+        able = [name for name in models if manifest.task in models.get(name).tasks]
+        raise RecipeError(
+            f"model.family: '{recipe.model.family}' learns from {' or '.join(family.tasks)}; '{manifest.name}' has "
+            f"{manifest.task}. Choose {' or '.join(able) or 'another data set'}."
+        )
+    if manifest.task == "boxes" and recipe.augmentation.rotation_degrees:
+        raise RecipeError(
+            "augmentation.rotation_degrees: boxes that are turned no longer fit their lesions, and this data set has "
+            "no masks. Set it to 0; quarter_turns and flip keep boxes right."
+        )
+    try:
+        optimisers.get(recipe.training.optimiser)
+        schedules.get(recipe.training.schedule)
+    except UnknownName as error:
+        raise RecipeError(f"training: {error}") from error
+
+
+def build_model(recipe: Recipe, shape: Shape, *, pretrained: bool = True) -> Model:
+    """A fresh model of the recipe's family."""
+    family = models.get(recipe.model.family)
+    model: Model = family.build(family.Settings(**recipe.model.options), shape, pretrained=pretrained)
+    return model
+
+
+def device_for(name: str) -> str:
+    """The device to compute on.
+
+    Raises:
+        InputError: "cuda" where there is none.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda was asked for and this machine offers none. Use auto or cpu.")
+    return "cuda" if name != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def ensemble_of(
+    networks: Sequence[tuple[Model, tuple[Step, ...]]],
+    *,
+    recipe: Recipe,
+    task: Task,
+    classes: tuple[str, ...],
+    channels: int,
+    device: str,
+    bundle_id: str | None = None,
+) -> Ensemble:
+    """Trained models as one that can be asked."""
+    return Ensemble(
+        tuple(Network(model.to(device), steps) for model, steps in networks),
+        task,
+        classes,
+        channels,
+        bundle_id=bundle_id,
+        device=device,
+        precision=recipe.training.precision,
+        batch_size=4 if task in ("boxes", "masks") else 32,
+    )
+
+
+def load_ensemble(bundle: Bundle, folder: Path, *, device: str) -> Ensemble:
+    """The networks of a bundle, all folds.
+
+    Raises:
+        BundleError: weights that are missing or changed.
+    """
+    shape = Shape(bundle.task, len(bundle.classes), bundle.channels)
+    networks = []
+    for record in bundle.folds:
+        model = build_model(bundle.recipe, shape, pretrained=False)
+        model.load_state_dict(fold_weights(folder, record))
+        networks.append((model.to(memory_format=torch.channels_last), record.steps))
+    return ensemble_of(
+        networks,
+        recipe=bundle.recipe,
+        task=bundle.task,
+        classes=bundle.classes,
+        channels=bundle.channels,
+        device=device_for(device),
+        bundle_id=bundle.bundle_id,
+    )

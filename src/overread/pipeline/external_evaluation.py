@@ -1,0 +1,115 @@
+"""A trained model measured on a data set that it was not trained with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from overread.bundle import Bundle
+from overread.data.manifest import Manifest, Problem
+from overread.data.prepared import PreparedImages
+from overread.errors import ManifestError
+from overread.evaluation.estimate import Estimate
+from overread.export.content import ReportContent
+from overread.export.report import write_report
+from overread.export.tables import write_json, write_predictions_csv
+from overread.inference.assessment import Assessment
+from overread.pipeline import presenting
+from overread.pipeline.assembly import load_ensemble
+from overread.progress import Progress
+from overread.provenance import environment
+
+
+def evaluate_bundle(
+    bundle: Bundle,
+    weights: Path,
+    manifest: Manifest,
+    found: Sequence[Problem],
+    folder: Path,
+    *,
+    split: str | None,
+    images: PreparedImages,
+    device: str,
+    progress: Progress,
+) -> list[Estimate]:
+    """Predict every case with all folds averaged, and write what came out.
+
+    Raises:
+        ManifestError: other truth or other classes than the model's.
+    """
+    manifest = _with_classes_of(bundle, manifest)
+    ensemble = load_ensemble(bundle, weights, device=device)
+    refs = [(case.case_id, case.images[0]) for case in manifest.cases]
+    predictions = list(progress.track(ensemble.predict(refs, images), what="predicting", total=len(refs)))
+    refused = [one for one in predictions if one.refused is not None]
+    assessment = Assessment.of(manifest, predictions, bundle.threshold)
+    if not assessment.manifest.cases:
+        raise ManifestError(
+            f"'{manifest.name}' has no case with both an answer and a truth: {len(refused)} images were refused"
+            + (f", the first because: {refused[0].refused}" if refused else "")
+        )
+    estimates = assessment.estimates(bundle.recipe.evaluation, seed=bundle.recipe.seed)
+    warnings = [*_seen(bundle, manifest, images), *presenting.warnings_of(refused)]
+    rows = list(presenting.readings_of(assessment, refused, manifest, {}))
+    write_predictions_csv(folder / "predictions.csv", rows)
+    scheme = f"All {len(bundle.folds)} networks of the bundle averaged; nothing was fitted or chosen on these data."
+    write_json(
+        folder / "evaluation.json",
+        presenting.evaluation_json(
+            assessment,
+            estimates,
+            split=split,
+            scheme=scheme,
+            threshold=bundle.threshold,
+            warnings=warnings,
+            refused=refused,
+            bundle_id=bundle.bundle_id,
+        ),
+    )
+    content = ReportContent(
+        title=f"{bundle.name} on {manifest.name}",
+        kind="evaluation",
+        created=presenting.now(),
+        warnings=warnings,
+        simulated=manifest.simulated or bundle.simulated,
+        manifest=assessment.manifest,
+        problems=found,
+        estimates=estimates,
+        curves=presenting.curves_of(assessment),
+        froc=presenting.froc_of(assessment),
+        confusion=presenting.confusion_of(assessment),
+        examples=presenting.examples_of(assessment, {}),
+        recipe_toml=bundle.recipe.to_toml(),
+        environment=environment(),
+        notes=[scheme],
+    )
+    write_report(folder / "report.html", content)
+    return estimates
+
+
+def _with_classes_of(bundle: Bundle, manifest: Manifest) -> Manifest:
+    """The data set with the model's classes in the model's order; absent ones have no cases."""
+    if manifest.task != bundle.task and not {manifest.task, bundle.task} <= {"boxes", "masks"}:
+        raise ManifestError(
+            f"This model was trained for {bundle.task} and '{manifest.name}' holds {manifest.task}. Evaluate it on a "
+            "data set with the same kind of truth."
+        )
+    strange = [name for name in manifest.classes if name not in bundle.classes]
+    if strange:
+        raise ManifestError(
+            f"'{manifest.name}' has classes that this model does not know: {', '.join(strange)}. It knows "
+            f"{', '.join(bundle.classes)}. Rename them where they mean the same, or leave these cases out."
+        )
+    return manifest.with_classes(bundle.classes, task="boxes" if manifest.task == "boxes" else bundle.task)
+
+
+def _seen(bundle: Bundle, manifest: Manifest, images: PreparedImages) -> list[str]:
+    """A warning where the model was trained on some of these images."""
+    known = set(bundle.seen)
+    seen = [key for key, digest in images.digests(manifest).items() if digest in known]
+    if not seen:
+        return []
+    return [
+        f"{len(seen)} of {len(manifest.cases)} images were seen in training: these numbers flatter the model. For its "
+        "performance look at the evaluation of the training run, or name a split that was held out (--split)."
+    ]

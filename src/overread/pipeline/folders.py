@@ -1,0 +1,86 @@
+"""Folders that results are written into: never over anything, and never half."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from overread.errors import InputError, OutputExists
+from overread.writing import whole
+
+IDENTITY = "run.json"
+
+
+@contextmanager
+def run_folder(folder: Path, *, recipe: str, data: str) -> Iterator[Path]:
+    """Hold the folder of a run; a run that was interrupted is gone on with, any other content is left alone.
+
+    Args:
+        folder: made where absent.
+        recipe: digest of the resolved recipe.
+        data: fingerprint of the manifest.
+
+    Raises:
+        OutputExists: the folder holds something else, or the run of another recipe or data set.
+        InputError: another process is training into it.
+    """
+    identity = {"format": "overread-run", "recipe": recipe, "data": data}
+    if folder.exists() and not folder.is_dir():
+        raise OutputExists(f"'{folder}' is a file. Name a folder that is new or empty.")
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise InputError(
+                f"Another process is training into '{folder}'. Wait for it, or name another folder."
+            ) from error
+        _check(folder, identity)
+        with whole(folder / IDENTITY) as temporary:
+            temporary.write_text(json.dumps(identity, indent=1))
+        yield folder
+
+
+def _check(folder: Path, identity: dict[str, str]) -> None:
+    file = folder / IDENTITY
+    if not file.exists():
+        others = [entry.name for entry in folder.iterdir() if entry.name != ".lock"]
+        if others:
+            raise OutputExists(
+                f"'{folder}' is not empty ({', '.join(sorted(others)[:3])} ...) and no run of Overread. Nothing was "
+                "changed; name a folder that is new or empty."
+            )
+        return
+    try:
+        found = json.loads(file.read_text())
+    except ValueError:
+        found = {}
+    if found != identity:
+        what = [name for name in ("recipe", "data") if found.get(name) != identity[name]]
+        raise OutputExists(
+            f"'{folder}' holds a run with another {' and another '.join(what) or 'format'}. Nothing was changed; name "
+            "another folder, or give the recipe and the data of that run to go on with it."
+        )
+
+
+@contextmanager
+def fresh_folder(folder: Path) -> Iterator[Path]:
+    """A new folder that appears under its name only when the block ends without an error.
+
+    Raises:
+        OutputExists: there is something already.
+    """
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise OutputExists(
+            f"'{folder}' holds something already. Nothing was changed; name a folder that is new or empty."
+        )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-", ignore_cleanup_errors=True) as name:
+        inside = Path(name) / "out"
+        inside.mkdir()
+        yield inside
+        inside.replace(folder)

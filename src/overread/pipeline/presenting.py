@@ -1,0 +1,209 @@
+"""Results turned into what a report shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import numpy as np
+
+from overread import io
+from overread.data.manifest import Case, Manifest
+from overread.data.section import DataSection
+from overread.data.split import Fold
+from overread.errors import UndefinedMetric, UnreadableImage
+from overread.evaluation.curves import confusion_matrix, froc
+from overread.evaluation.estimate import Estimate
+from overread.export.content import Confusion, FoldRow, FrocCurve, History, LabelCurves
+from overread.export.reading import Reading
+from overread.finding import Prediction
+from overread.inference.assessment import Assessment
+from overread.training.crossval import FittedFold
+
+
+def now() -> str:
+    """The time in ISO 8601, to the second, in UTC."""
+    return datetime.now(UTC).replace(microsecond=0).isoformat()
+
+
+def reading_of(
+    case: Case, prediction: Prediction, manifest: Manifest, *, pixels: bool, fold: int | None = None
+) -> Reading:
+    """One case as the output formats want it; with its image as it was read, where pixels are needed."""
+    image = None
+    if pixels and prediction.refused is None:
+        try:
+            image = io.read(case.images[0].path, item=case.images[0].item)
+        except UnreadableImage:  # it was readable when it was predicted: the picture is left out
+            image = None
+    return Reading(
+        prediction,
+        image,
+        case,
+        case.case_id,
+        fold=fold,
+        exclusive=manifest.task == "single-label",
+        simulated=manifest.simulated,
+    )
+
+
+def shown_marks(prediction: Prediction, threshold: float) -> Prediction:
+    """The prediction without marks below the operating point, which are for curves and not for eyes."""
+    kept = tuple(
+        finding
+        for finding in prediction.findings
+        if finding.region is None or finding.score is None or finding.score >= threshold
+    )
+    return replace(prediction, findings=kept)
+
+
+def examples_of(assessment: Assessment, folds: Mapping[str, int]) -> list[tuple[str, Reading]]:
+    """The best, a middling and the worst cases, two of each where there are so many."""
+    scores = assessment.case_scores()
+    ordered = sorted(scores, key=lambda key: (scores[key], key))
+    if not ordered:
+        return []
+    middle = len(ordered) // 2
+    places = {"worst": [0, 1], "median": [middle, middle - 1], "best": [-1, -2]}
+    what = "F1 of its marks" if assessment.manifest.marks_lesions else "score of the truth"
+    cases = {case.case_id: case for case in assessment.manifest.cases}
+    chosen: dict[str, str] = {}
+    for word, indices in places.items():
+        for index in indices:
+            if -len(ordered) <= index < len(ordered):
+                chosen.setdefault(ordered[index], f"{word}: {what} {scores[ordered[index]]:.2f}")
+    return [
+        (
+            caption,
+            reading_of(
+                cases[key],
+                shown_marks(assessment.predictions[key], assessment.threshold_of(key)),
+                assessment.manifest,
+                pixels=True,
+                fold=folds.get(key),
+            ),
+        )
+        for key, caption in chosen.items()
+    ]
+
+
+def curves_of(assessment: Assessment) -> LabelCurves | None:
+    """For ROC and precision-recall curves; None for marks."""
+    if assessment.manifest.marks_lesions or not assessment.manifest.cases:
+        return None
+    return LabelCurves(assessment.truth, assessment.scores, assessment.manifest.classes)
+
+
+def confusion_of(assessment: Assessment) -> Confusion | None:
+    """The confusion matrix, where exactly one class applies."""
+    if assessment.manifest.task != "single-label" or not assessment.manifest.cases:
+        return None
+    classes = assessment.manifest.classes
+    called = np.argmax(assessment.scores, axis=1)
+    return Confusion(confusion_matrix(assessment.truth, called, len(classes)), classes)
+
+
+def froc_of(assessment: Assessment) -> list[FrocCurve]:
+    """The FROC curve of each class; empty for labels."""
+    if assessment.manifest.task not in ("boxes", "masks"):
+        return []
+    curves = []
+    for name in assessment.manifest.classes:
+        truth = {key: [m for m in marks if m.label == name] for key, marks in assessment.true_marks.items()}
+        found = {key: [m for m in marks if m.label == name] for key, marks in assessment.found_marks.items()}
+        try:
+            curve = froc(truth, found, kind=assessment.manifest.task)
+        except UndefinedMetric:
+            continue
+        total = sum(len(marks) for marks in truth.values())
+        curves.append(FrocCurve(name, curve.x, curve.y, len(truth), total))
+    return curves
+
+
+def history_of(fold: FittedFold) -> History:
+    """How a fold's training went."""
+    epochs = [
+        {
+            "epoch": record.epoch + 1,
+            "train_loss": record.loss,
+            "validation_score": record.score,
+            "seconds": record.seconds,
+        }
+        for record in fold.fitted.history
+    ]
+    return History(fold.fold.index, epochs, fold.fitted.epoch + 1)
+
+
+def row_of(fold: FittedFold) -> FoldRow:
+    """Who was where in a fold."""
+    parts = fold.fold
+    return FoldRow(parts.index, len(parts.fit), len(parts.validation), len(parts.test), fold.fitted.epoch + 1)
+
+
+def evaluation_json(
+    assessment: Assessment,
+    estimates: Sequence[Estimate],
+    *,
+    split: str | None,
+    scheme: str,
+    threshold: float,
+    warnings: Sequence[str],
+    refused: Sequence[Prediction],
+    bundle_id: str | None,
+) -> dict[str, object]:
+    """The content of `evaluation.json`: the estimates, and what they were made from."""
+    manifest = assessment.manifest
+    return {
+        "format": "overread-evaluation",
+        "version": 1,
+        "data": {
+            "name": manifest.name,
+            "source": manifest.source,
+            "task": manifest.task,
+            "classes": list(manifest.classes),
+            "fingerprint": manifest.fingerprint,
+            "simulated": manifest.simulated,
+            "split": split,
+            "n_cases": len(manifest.cases),
+            "n_patients": len({case.patient_id for case in manifest.cases}),
+        },
+        "scheme": scheme,
+        "threshold": threshold if manifest.marks_lesions else None,
+        "bundle": bundle_id,
+        "warnings": list(warnings),
+        "refused": [{"case_id": one.case_id, "reason": one.refused} for one in refused],
+        "estimates": [estimate.as_json() for estimate in estimates],
+    }
+
+
+def readings_of(
+    assessment: Assessment, refused: Sequence[Prediction], manifest: Manifest, folds: Mapping[str, int]
+) -> Iterator[Reading]:
+    """All predicted cases without pixels, for tables."""
+    cases = {case.case_id: case for case in manifest.cases}
+    for prediction in [*assessment.predictions.values(), *refused]:
+        case = cases[prediction.case_id]
+        yield reading_of(case, prediction, manifest, pixels=False, fold=folds.get(case.case_id))
+
+
+def scheme_of(section: DataSection, folds: Sequence[Fold]) -> str:
+    """How the data were parted, in a sentence or two."""
+    said = {
+        "k-fold": f"Cross-validation with {len(folds)} folds, parted by patient: every case was judged by a model that "
+        "never saw its patient.",
+        "hold-out": f"{section.held_out:.0%} of the cases were held out, whole patients, and the model never saw them.",
+        "official": "Measured on the data set's own validation split, which the model never saw.",
+    }[section.scheme]
+    left_out = sum(len(fold.left_out) for fold in folds)
+    if left_out:
+        said += f" {left_out} training cases were left out, because their patient or picture is in that split too."
+    return said
+
+
+def warnings_of(refused: Sequence[Prediction]) -> list[str]:
+    """What must be read before any number."""
+    if not refused:
+        return []
+    named = ", ".join(one.case_id for one in refused[:3]) + (" ..." if len(refused) > 3 else "")
+    return [f"{len(refused)} images were refused and are in none of the numbers: {named}"]

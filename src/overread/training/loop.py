@@ -1,0 +1,221 @@
+"""The one loop that fits every model family."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel
+
+from overread.errors import InputError, NonFiniteLoss
+from overread.models.contract import Batch, Model
+from overread.progress import Progress
+from overread.provenance import seed_for
+from overread.training.checkpoint import load_checkpoint, packed, save_checkpoint, unpacked
+from overread.training.optim import learning_rate, optimiser_for
+from overread.training.section import TrainingSection
+
+log = logging.getLogger(__name__)
+
+Tensors = tuple[Tensor, ...] | list[Tensor]
+
+
+class Epochs(Protocol):
+    """Where the loop gets its batches."""
+
+    def __len__(self) -> int:
+        """Batches an epoch."""
+        ...
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """The batches of one epoch, the same whenever they are asked for."""
+        ...
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """What happened in one epoch.
+
+    Args:
+        epoch: from 0.
+        losses: mean of every named loss over the epoch.
+        learning_rate: at its end.
+        score: on the validation part, higher is better; None where there is none.
+        seconds: that it took, validation included.
+    """
+
+    epoch: int
+    losses: Mapping[str, float]
+    learning_rate: float
+    score: float | None
+    seconds: float
+
+    @property
+    def loss(self) -> float:
+        """The sum of the losses, which is what was minimised."""
+        return sum(self.losses.values())
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A model that was fitted.
+
+    Args:
+        weights: of the kept epoch, by parameter name.
+        epoch: which one was kept.
+        history: every epoch.
+    """
+
+    weights: Mapping[str, Tensor]
+    epoch: int
+    history: Sequence[EpochRecord]
+
+
+def fabric_for(device: str, precision: str) -> Fabric:
+    """The device and precision of training.
+
+    Raises:
+        InputError: a device that is not there.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("device: 'cuda' was asked for and this machine offers none. Use 'auto' or 'cpu'.")
+    accelerator = {"auto": "auto", "cpu": "cpu", "cuda": "cuda"}[device]
+    return Fabric(accelerator=accelerator, devices=1, precision="bf16-mixed" if precision == "bf16" else "32-true")
+
+
+def fit(
+    model: Model,
+    batches: Epochs,
+    *,
+    section: TrainingSection,
+    seed: int,
+    fabric: Fabric,
+    checkpoint: Path,
+    score: Callable[[Model], float | None] | None,
+    what: str,
+    progress: Progress,
+) -> Fitted:
+    """Fit a model; go on from the checkpoint where there is one.
+
+    Args:
+        model: fresh, on the CPU.
+        batches: the training part.
+        section: how to train.
+        seed: of this fold.
+        fabric: device and precision.
+        checkpoint: file that is written after every epoch; deleting it starts anew.
+        score: judges a model on the validation part, higher is better; None keeps the last epoch.
+        what: what to call the work in the progress shown.
+        progress: shows it.
+
+    Raises:
+        NonFiniteLoss: a loss became NaN or infinite; names the cases of the batch.
+    """
+    model = model.to(memory_format=torch.channels_last)
+    averaged = _averaged(model, section.average)
+    wrapped, optimiser = fabric.setup(model, optimiser_for(model, section))
+    wrapped.mark_forward_method("loss")
+    averaged.to(fabric.device)
+    run = _Run(model, wrapped, averaged, optimiser)
+    history, best = _resume(run, checkpoint)
+    for epoch in progress.track(range(len(history), section.epochs), what=what, total=section.epochs - len(history)):
+        started = time.perf_counter()
+        torch.manual_seed(seed_for(seed, "epoch", epoch))
+        losses = _one_epoch(run, batches, epoch, section=section, fabric=fabric)
+        judged = run.judged(section)
+        value = None if score is None or section.keep == "last" else score(judged)
+        rate = learning_rate(epoch + 1, section)
+        history.append(EpochRecord(epoch, losses, rate, value, time.perf_counter() - started))
+        if best is None or value is None or value > (history[best[0]].score or float("-inf")):
+            best = epoch, {name: tensor.detach().cpu().clone() for name, tensor in judged.state_dict().items()}
+        _save(run, checkpoint, history, best)
+        shown = "" if value is None else f", validation {value:.4f}"
+        progress.say(f"{what}: epoch {epoch + 1} of {section.epochs}, loss {history[-1].loss:.4f}{shown}")
+    assert best is not None
+    return Fitted(best[1], best[0], tuple(history))
+
+
+@dataclass
+class _Run:
+    """What changes while training goes on."""
+
+    model: Model
+    wrapped: Any  # the model as Fabric runs it: on its device and in its precision
+    averaged: AveragedModel
+    optimiser: Optimizer
+
+    def judged(self, section: TrainingSection) -> Model:
+        """The model that would be kept: the average where one is made."""
+        model = self.averaged.module if section.average else self.model
+        assert isinstance(model, Model)
+        return model
+
+
+def _averaged(model: Model, decay: float | None) -> AveragedModel:
+    def move(averages: Tensors, values: Tensors, count: Tensor | int) -> None:
+        # early on the average follows closely, or it would hold the first random weights for long
+        weight = 1 - min(decay or 0.0, (1 + int(count)) / (10 + int(count)))
+        torch._foreach_lerp_(averages, values, weight)
+
+    return AveragedModel(model, multi_avg_fn=move)
+
+
+def _one_epoch(run: _Run, batches: Epochs, epoch: int, *, section: TrainingSection, fabric: Fabric) -> dict[str, float]:
+    run.model.train()
+    sums: dict[str, float] = {}
+    for index, batch in enumerate(batches.epoch(epoch)):
+        for group in run.optimiser.param_groups:
+            group["lr"] = learning_rate(epoch + index / len(batches), section)
+        losses: dict[str, Tensor] = run.wrapped.loss(batch.to(fabric.device))
+        total = torch.stack(list(losses.values())).sum()
+        if not torch.isfinite(total):
+            named = ", ".join(f"{name} {float(value.detach()):.3g}" for name, value in losses.items())
+            raise NonFiniteLoss(
+                f"Epoch {epoch + 1}, batch {index + 1}: the loss is not a finite number ({named}). The cases were "
+                f"{', '.join(batch.case_ids)}. Look at these images, or lower training.learning_rate."
+            )
+        run.optimiser.zero_grad(set_to_none=True)
+        fabric.backward(total)
+        if section.clip_norm is not None:
+            nn.utils.clip_grad_norm_(run.model.parameters(), section.clip_norm)
+        run.optimiser.step()
+        if section.average:
+            run.averaged.update_parameters(run.model)
+        for name, value in losses.items():
+            sums[name] = sums.get(name, 0.0) + float(value.detach())
+    return {name: value / len(batches) for name, value in sums.items()}
+
+
+def _save(run: _Run, checkpoint: Path, history: Sequence[EpochRecord], best: tuple[int, Mapping[str, Tensor]]) -> None:
+    numbers, tensors = packed(run.optimiser.state_dict(), name="optimiser")
+    save_checkpoint(
+        checkpoint,
+        tensors={
+            "model": run.model.state_dict(),
+            "averaged": run.averaged.state_dict(),
+            "optimiser": tensors,
+            "best": best[1],
+        },
+        state={"history": [asdict(record) for record in history], "best": best[0], "optimiser": numbers},
+    )
+
+
+def _resume(run: _Run, checkpoint: Path) -> tuple[list[EpochRecord], tuple[int, Mapping[str, Tensor]] | None]:
+    found = load_checkpoint(checkpoint)
+    if found is None:
+        return [], None
+    tensors, state = found.tensors, found.state
+    run.model.load_state_dict(tensors["model"])
+    run.averaged.load_state_dict(tensors["averaged"])
+    run.optimiser.load_state_dict(unpacked(state["optimiser"], tensors["optimiser"]))
+    history = [EpochRecord(**record) for record in state["history"]]
+    log.info("going on after epoch %d", len(history))
+    return history, (state["best"], tensors["best"])
