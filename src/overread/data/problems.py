@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 
 from overread import io
 from overread.data.manifest import Case, ImageRef, Manifest, Problem
@@ -172,6 +171,8 @@ def _check_parts(manifest: Manifest, log: ProblemLog) -> None:
     """Tell masks of whole classes, taken for masks of single objects: each image has one, in several parts."""
     if manifest.task != "masks" or any(len(case.marks or ()) > 1 for case in manifest.cases):
         return
+    from scipy import ndimage  # slow to import, and a reading comes by here
+
     for case in manifest.cases:
         for mark in case.marks or ():
             if mark.region is not None and mark.region.mask is not None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import io
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from overread.evaluation.curves import pr_curve, roc_curve
 from overread.export.content import FrocCurve, History
+
+if TYPE_CHECKING:  # slow to import, and the report of a reading has no curves
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 LINE, FAINT = "#0072B2", "#767676"
 
@@ -54,6 +55,8 @@ def froc(curve: FrocCurve) -> bytes:
 
 def learning(history: History) -> bytes:
     """Training loss and validation score by epoch as SVG; the epoch that was kept is a dashed line."""
+    from matplotlib.ticker import MaxNLocator
+
     figure, (left, right) = _figure(2, height=2.2)
     for axes, key, title in ((left, "train_loss", "training loss"), (right, "validation_score", "validation score")):
         points = [(row["epoch"], row[key]) for row in history.epochs if row.get(key) is not None]
@@ -71,6 +74,8 @@ def learning(history: History) -> bytes:
 
 
 def _figure(panels: int, *, height: float = 3.0) -> tuple[Figure, list[Axes]]:
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(3.0 * panels, height), layout="constrained")
     return figure, list(figure.subplots(1, panels, squeeze=False)[0])
 

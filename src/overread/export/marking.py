@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Picture
@@ -57,7 +57,10 @@ class Sheet:
 @lru_cache(maxsize=16)
 def font(size_px: int) -> ImageFont.FreeTypeFont:
     """DejaVu Sans, which comes with matplotlib and knows Latin, Greek and Cyrillic letters."""
-    return ImageFont.truetype(str(Path(mpl.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), size_px)
+    package = find_spec("matplotlib")  # found, not imported: that takes longer than to draw
+    assert package is not None
+    assert package.origin is not None
+    return ImageFont.truetype(str(Path(package.origin).parent / "mpl-data/fonts/ttf/DejaVuSans.ttf"), size_px)
 
 
 def wrapped(text: str, letters: ImageFont.FreeTypeFont, room_px: float) -> list[str]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from overread import io
 from overread.data.manifest import Case, Manifest
 from overread.data.section import DataSection
-from overread.data.split import Fold
 from overread.errors import UndefinedMetric, UnreadableImage
 from overread.evaluation.curves import confusion_matrix, froc
 from overread.evaluation.estimate import Estimate
@@ -19,7 +19,10 @@ from overread.export.content import Confusion, FoldRow, FrocCurve, History, Labe
 from overread.export.reading import Reading
 from overread.finding import Prediction
 from overread.inference.assessment import Assessment
-from overread.training.crossval import FittedFold
+
+if TYPE_CHECKING:  # a reading must not wait for what only training needs
+    from overread.data.split import Fold
+    from overread.training.crossval import FittedFold
 
 
 def now() -> str:
