@@ -49,12 +49,13 @@ def freeze(network: nn.Module, levels: int) -> None:
         return
     last: str = cast("Any", network).feature_info.info[levels - 1]["module"].replace(".", "_")
     within = False
-    for name, parameter in network.named_parameters():  # timm registers layers in the order they are run in
-        here = name.replace(".", "_").startswith(f"{last}_")
+    for name, module in network.named_modules():  # timm registers layers in the order they are run in
+        here = f"{name}.".replace(".", "_").startswith(f"{last}_")
         if within and not here:
             return
-        within = within or here
-        parameter.requires_grad_(False)
+        within = within or here  # a level may end with a layer that has no weights, such as an activation
+        for parameter in module.parameters(recurse=False):
+            parameter.requires_grad_(False)
 
 
 def _entries(name: str, weights: str) -> dict[str, Tensor]:
@@ -71,22 +72,30 @@ def _entries(name: str, weights: str) -> dict[str, Tensor]:
     path = Path(weights).expanduser()
     if not path.is_file():
         raise RecipeError(f'model.weights: there is no file {path}. Write "none", "imagenet" or a path that exists.')
-    if path.suffix == ".safetensors":
-        return load_file(path)
-    entries = torch.load(path, map_location="cpu", weights_only=True)
-    return dict(entries.get("state_dict", entries))
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        entries = torch.load(path, map_location="cpu", weights_only=True)
+        entries = entries.get("state_dict", entries)
+        return {key: value for key, value in entries.items() if isinstance(value, Tensor)}
+    except Exception as error:  # a damaged file, or one that wants to run code, fails in any way
+        raise RecipeError(
+            f"model.weights: {path.name} is no file of weights that can be read ({type(error).__name__}). Give a whole "
+            ".safetensors file, or a .pth file that holds tensors by name and nothing else."
+        ) from error
 
 
 def _load(network: nn.Module, name: str, entries: dict[str, Tensor], weights: str) -> None:
     own = network.state_dict()
     first = next(key for key, value in own.items() if value.ndim == 4)
-    if first in entries and entries[first].shape[1] != own[first].shape[1]:
+    if first in entries and entries[first].shape[1:2] == (3,) and own[first].shape[1] != 3:
         # a grey image is a colour image with equal channels: the sum of the filters keeps the response
         entries[first] = adapt_input_conv(own[first].shape[1], entries[first])
     fitting = {key: value for key, value in entries.items() if key in own and value.shape == own[key].shape}
-    # only the classifier may be missing: it is learned anew
-    missing = {key.rsplit(".", 1)[0] for key in own if key not in fitting}
-    if len(missing) > 1:
+    named = cast("Any", network).default_cfg.get("classifier") or ()
+    classifier = {named} if isinstance(named, str) else set(named)  # it alone may be missing: it is learned anew
+    missing = {key.rsplit(".", 1)[0] for key in own if key not in fitting} - classifier
+    if missing:
         raise RecipeError(
             f"model.weights: '{weights}' does not fit '{name}'; {len(missing)} of its layers are missing or of another "
             f"shape, the first being {sorted(missing)[0]}."

@@ -18,6 +18,7 @@ from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
+from overread.errors import RecipeError
 from overread.models.backbones import backbone, freeze
 from overread.models.contract import Batch, FamilySettings, Marks, Model, Output, Shape, Truths, models
 
@@ -93,14 +94,7 @@ class MaskRcnn(Model):
     @classmethod
     def build(cls, settings: Settings, shape: Shape, *, pretrained: bool = True) -> Self:
         """A fresh network for this shape of data."""
-        body = backbone(
-            settings.backbone,
-            weights=settings.weights,
-            channels=shape.channels,
-            pretrained=pretrained,
-            features_only=True,
-            out_indices=(1, 2, 3, 4),
-        )
+        body = _body(settings, shape, pretrained=pretrained)
         freeze(body, settings.frozen)
         anchors = AnchorGenerator(tuple((size,) for size in settings.anchors), (settings.ratios,) * 5)
         rpn = RegionProposalNetwork(
@@ -139,6 +133,27 @@ class MaskRcnn(Model):
         # everything after the convolutions is done in full precision: box arithmetic does not bear bfloat16
         features = {name: level.float() for name, level in self.pyramid(padded).items()}
         return ImageList(padded, [(rows, columns)] * len(images)), features
+
+
+def _body(settings: MaskRcnn.Settings, shape: Shape, *, pretrained: bool) -> nn.Module:
+    try:
+        body = backbone(
+            settings.backbone,
+            weights=settings.weights,
+            channels=shape.channels,
+            pretrained=pretrained,
+            features_only=True,
+            out_indices=(1, 2, 3, 4),
+        )
+        strides = cast("Any", body).feature_info.reduction()
+    except (AttributeError, IndexError, RuntimeError):  # what timm raises for networks without features, or with fewer
+        strides = None
+    if strides != [4, 8, 16, 32]:
+        raise RecipeError(
+            f"model.backbone: 'mask-rcnn' needs a network with features at strides 2, 4, 8, 16 and 32; "
+            f"'{settings.backbone}' has others. Choose for instance tf_efficientnet_lite0 or resnet18."
+        )
+    return body
 
 
 def _region_heads(settings: MaskRcnn.Settings, shape: Shape) -> RoIHeads:

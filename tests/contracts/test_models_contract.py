@@ -1,0 +1,299 @@
+"""What holds for every model family, also for one that is added tomorrow."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pydantic import ValidationError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from overread.errors import TruthAbsent
+from overread.models.contract import Batch, Model, Output, Shape, Truths, models
+
+SMALL: dict[str, Any] = {
+    "backbone": "test_efficientnet",
+    "weights": "none",
+    "dropout": 0.0,
+    "width": 16,
+    "anchors": (8, 16, 32, 64, 96),
+    "proposals": 30,
+    "sampled_regions": 16,
+    "head": 32,
+    "mask_layers": 1,
+    "minimum_score": 0.0,
+    "most_marks": 10,
+}
+"""Settings that keep a network small; a family takes those that it has, and its defaults for the rest."""
+
+ROWS, COLUMNS, CLASSES = 64, 80, 2
+CASES = [
+    pytest.param(name, task, channels, id=f"{name}-{task}-{channels}")
+    for name in models
+    for task in models.get(name).tasks
+    for channels in (1, 3)
+]
+every_case = pytest.mark.parametrize(("name", "task", "channels"), CASES)
+
+
+def model_of(name: str, task: Any, channels: int) -> Model:
+    family = models.get(name)
+    known = {key: value for key, value in SMALL.items() if key in family.Settings.model_fields}
+    torch.manual_seed(5)
+    model: Model = family.build(family.Settings(**known), Shape(task, CLASSES, channels))
+    return model
+
+
+def truths_of(boxes: list[tuple[int, int, int, int]], task: str) -> Truths:
+    masks = torch.zeros(len(boxes), ROWS, COLUMNS, dtype=torch.uint8)
+    for mask, (left, top, right, bottom) in zip(masks, boxes, strict=True):
+        mask[top:bottom, left:right] = 1
+    classes = torch.arange(len(boxes)) % CLASSES
+    return Truths(torch.tensor(boxes).float().reshape(-1, 4), classes, masks if task == "masks" else None)
+
+
+def batch_of(task: str, channels: int, lesions: list[list[tuple[int, int, int, int]]] | None = None) -> Batch:
+    """Bright rectangles on noise; by default, what an image holds can be told from its pixels."""
+    if lesions is None:
+        lesions = [[(8, 8, 40, 40)], [(48, 20, 72, 44), (4, 36, 28, 60)], [(30, 4, 54, 28)], [(20, 30, 60, 60)]]
+    images = 0.1 * torch.randn(len(lesions), channels, ROWS, COLUMNS, generator=torch.Generator().manual_seed(0))
+    for image, boxes in zip(images, lesions, strict=True):
+        for number, (left, top, right, bottom) in enumerate(boxes):
+            image[:, top:bottom, left:right] += 1 + number
+    ids = tuple(f"case-{number}" for number in range(len(lesions)))
+    batch = Batch(images.contiguous(memory_format=torch.channels_last), ids)
+    if task == "single-label":
+        return replace(batch, targets=torch.arange(len(lesions)) % CLASSES)
+    if task == "multi-label":
+        known = torch.tensor([[1.0, 0.0], [0.0, float("nan")], [1.0, 1.0], [float("nan"), 1.0]])
+        return replace(batch, targets=known[: len(lesions)])
+    return replace(batch, truths=tuple(truths_of(boxes, task) for boxes in lesions))
+
+
+def loss_of(model: Model, batch: Batch) -> Tensor:
+    losses = model.loss(batch)
+    assert losses
+    assert all(isinstance(name, str) and value.shape == () for name, value in losses.items())
+    return torch.stack(list(losses.values())).sum()
+
+
+def answer_of(model: Model, images: Tensor) -> Output:
+    model.eval()
+    with torch.inference_mode():
+        return model.predict(images)
+
+
+def tensors_of(output: Output) -> list[Tensor]:
+    found = [] if output.scores is None else [output.scores]
+    for marks in output.marks or ():
+        found += [marks.boxes, marks.scores, marks.classes, *([] if marks.masks is None else [marks.masks])]
+    return found
+
+
+def learn(model: Model, batch: Batch, steps: int) -> list[float]:
+    optimiser = torch.optim.Adam([one for one in model.parameters() if one.requires_grad], lr=3e-3)
+    model.train()
+    seen = []
+    for _ in range(steps):
+        torch.manual_seed(1)  # what a family samples at random is the same in every step
+        loss = loss_of(model, batch)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        seen.append(float(loss.detach()))
+    return seen
+
+
+@every_case
+def test_a_family_learns_one_batch(name: str, task: str, channels: int) -> None:
+    seen = learn(model_of(name, task, channels), batch_of(task, channels), steps=12)
+    assert max(seen[-3:]) < 0.75 * seen[0], seen
+
+
+@every_case
+def test_every_parameter_that_asks_for_a_gradient_gets_one(name: str, task: str, channels: int) -> None:
+    model = model_of(name, task, channels).train()
+    learn(model, batch_of(task, channels), steps=2)  # a layer that starts at zero gives nothing back at first
+    model.zero_grad()
+    loss_of(model, batch_of(task, channels)).backward()
+    without = [key for key, one in model.named_parameters() if one.requires_grad and one.grad is None]
+    assert not without
+    assert all(torch.isfinite(one.grad).all() for one in model.parameters() if one.grad is not None)
+    moved = [one.grad.abs().sum() > 0 for one in model.parameters() if one.grad is not None]
+    assert sum(moved) > 0.8 * len(moved)
+
+
+@every_case
+def test_an_answer_has_one_entry_an_image_in_its_range(name: str, task: str, channels: int) -> None:
+    model = model_of(name, task, channels)
+    batch = batch_of(task, channels)
+    learn(model, batch, steps=3)
+    output = answer_of(model, batch.images)
+    assert output.scores is not None or output.marks is not None
+    if output.scores is not None:
+        assert output.scores.shape == (4, CLASSES)
+        assert ((output.scores >= 0) & (output.scores <= 1)).all()
+        if task == "single-label":
+            torch.testing.assert_close(output.scores.sum(1), torch.ones(4))
+    if task in ("boxes", "masks"):
+        assert output.marks is not None
+        assert len(output.marks) == 4
+        assert sum(len(marks.scores) for marks in output.marks)
+
+
+@every_case
+def test_marks_are_sorted_by_score_and_lie_inside_the_image(name: str, task: str, channels: int) -> None:
+    model = model_of(name, task, channels)
+    batch = batch_of(task, channels)
+    learn(model, batch, steps=3)
+    for marks in answer_of(model, batch.images).marks or ():
+        n = len(marks.scores)
+        assert marks.boxes.shape == (n, 4)
+        assert marks.classes.shape == (n,)
+        assert marks.classes.dtype == torch.int64
+        assert ((marks.classes >= 0) & (marks.classes < CLASSES)).all()
+        assert ((marks.scores >= 0) & (marks.scores <= 1)).all()
+        assert (marks.scores.diff() <= 0).all()
+        left, top, right, bottom = marks.boxes.unbind(1)
+        assert ((left >= 0) & (top >= 0) & (right <= COLUMNS) & (bottom <= ROWS)).all()
+        assert ((right >= left) & (bottom >= top)).all()
+        assert (marks.masks is not None) == (task == "masks")
+        if marks.masks is not None:
+            assert marks.masks.shape == (n, *marks.masks.shape[1:2] * 2)
+            assert ((marks.masks >= 0) & (marks.masks <= 1)).all()
+
+
+@every_case
+def test_saved_and_loaded_weights_give_equal_answers(name: str, task: str, channels: int, tmp_path: Path) -> None:
+    model = model_of(name, task, channels)
+    batch = batch_of(task, channels)
+    learn(model, batch, steps=2)
+    save_file({key: value.contiguous() for key, value in model.state_dict().items()}, tmp_path / "weights.safetensors")
+    family = models.get(name)
+    known = {key: value for key, value in SMALL.items() if key in family.Settings.model_fields}
+    torch.manual_seed(99)
+    again: Model = family.build(family.Settings(**known), Shape(task, CLASSES, channels), pretrained=False)
+    again.load_state_dict(load_file(tmp_path / "weights.safetensors"))
+    expected, found = answer_of(model, batch.images), answer_of(again, batch.images)
+    assert len(tensors_of(expected)) == len(tensors_of(found)) > 0
+    assert all(torch.equal(a, b) for a, b in zip(tensors_of(expected), tensors_of(found), strict=True))
+
+
+@every_case
+def test_a_loss_leaves_no_trace_in_an_answer_nor_an_answer_in_a_loss(name: str, task: str, channels: int) -> None:
+    model = model_of(name, task, channels)
+    batch = batch_of(task, channels)
+    learn(model, batch, steps=2)
+    kept = {key: value.clone() for key, value in model.state_dict().items()}
+
+    def loss_now() -> float:
+        torch.manual_seed(3)
+        model.load_state_dict(kept)  # the running means of norms move while a loss is computed
+        model.train()
+        return float(loss_of(model, batch).detach())
+
+    first_loss = loss_now()
+    model.load_state_dict(kept)
+    first_answer = tensors_of(answer_of(model, batch.images))
+    assert loss_now() == first_loss
+    model.load_state_dict(kept)
+    second_answer = tensors_of(answer_of(model, batch.images))
+    assert all(torch.equal(a, b) for a, b in zip(first_answer, second_answer, strict=True))
+
+
+@every_case
+def test_loss_and_predict_return_the_same_kind_of_thing_in_either_mode(name: str, task: str, channels: int) -> None:
+    model = model_of(name, task, channels)
+    batch = batch_of(task, channels)
+    kinds = []
+    for training in (True, False, True):
+        model.train(training)
+        losses = model.loss(batch)
+        model.train(training)
+        with torch.no_grad():
+            output = model.predict(batch.images)
+        kinds.append((sorted(losses), output.scores is None, output.marks is None))
+        assert torch.isfinite(torch.stack(list(losses.values()))).all()
+    assert kinds[0] == kinds[1] == kinds[2]
+
+
+@every_case
+def test_an_answer_does_not_hang_on_the_other_images(name: str, task: str, channels: int) -> None:
+    model = model_of(name, task, channels)
+    batch = batch_of(task, channels)
+    learn(model, batch, steps=2)
+    together, alone = answer_of(model, batch.images), answer_of(model, batch.images[:1])
+    if together.scores is not None and alone.scores is not None:
+        torch.testing.assert_close(together.scores[:1], alone.scores, rtol=1e-4, atol=1e-5)
+    if together.marks is not None and alone.marks is not None:
+        torch.testing.assert_close(together.marks[0].scores, alone.marks[0].scores, rtol=1e-3, atol=1e-4)
+
+
+LESIONS: dict[str, list[list[tuple[int, int, int, int]]]] = {
+    "none at all": [[], []],
+    "none in one image": [[(10, 10, 30, 30)], []],
+    "at every border": [[(0, 0, 20, 20), (60, 44, 80, 64)], [(0, 0, COLUMNS, ROWS)]],
+    "single pixels": [[(0, 0, 1, 1), (79, 63, 80, 64)], [(40, 32, 41, 33)]],
+    "lines": [[(0, 10, COLUMNS, 11)], [(5, 0, 6, ROWS)]],
+    "the same twice": [[(10, 10, 30, 30), (10, 10, 30, 30)], [(10, 10, 30, 30)]],
+    "very many": [[(2 * n, n, 2 * n + 9, n + 9) for n in range(30)], []],
+}
+
+
+@pytest.mark.parametrize("kind", LESIONS)
+@pytest.mark.parametrize(
+    ("name", "task"), [(name, task) for name in models for task in models.get(name).tasks if task in ("boxes", "masks")]
+)
+def test_lesions_of_any_kind_are_learned_from_without_nan(name: str, task: str, kind: str) -> None:
+    model = model_of(name, task, 1)
+    batch = batch_of(task, 1, LESIONS[kind])
+    learn(model, batch, steps=2)
+    assert all(torch.isfinite(value).all() for value in model.state_dict().values())
+    assert all(torch.isfinite(value).all() for value in tensors_of(answer_of(model, batch.images)))
+
+
+@every_case
+def test_one_image_whose_sides_are_odd_is_answered(name: str, task: str, channels: int) -> None:
+    output = answer_of(model_of(name, task, channels), torch.zeros(1, channels, 65, 83))
+    assert all(torch.isfinite(value).all() for value in tensors_of(output))
+    for marks in output.marks or ():
+        assert (marks.boxes <= torch.tensor([83.0, 65.0, 83.0, 65.0])).all()
+
+
+@every_case
+def test_truth_of_another_kind_is_asked_for_by_name(name: str, task: str, channels: int) -> None:
+    batch = Batch(batch_of(task, channels).images, ("a", "b", "c", "d"))
+    with pytest.raises(TruthAbsent, match="'marks'" if task in ("boxes", "masks") else "'labels'"):
+        model_of(name, task, channels).loss(batch)
+
+
+@every_case
+def test_an_answer_is_computed_on_a_batch_that_is_left_alone(name: str, task: str, channels: int) -> None:
+    model = model_of(name, task, channels)
+    batch = batch_of(task, channels)
+    images = batch.images.clone()
+    truths = [one.boxes.clone() for one in batch.truths or ()]
+    learn(model, batch, steps=1)
+    answer_of(model, batch.images)
+    assert torch.equal(batch.images, images)
+    assert all(torch.equal(a.boxes, b) for a, b in zip(batch.truths or (), truths, strict=True))
+
+
+@pytest.mark.parametrize("name", list(models))
+def test_settings_refuse_what_they_do_not_know_and_do_not_change(name: str) -> None:
+    settings = models.get(name).Settings
+    with pytest.raises(ValidationError, match="no_such_setting"):
+        settings(no_such_setting=1)
+    made = settings()
+    for key in settings.model_fields:
+        with pytest.raises(ValidationError, match="frozen"):
+            setattr(made, key, getattr(made, key))
+
+
+@pytest.mark.parametrize("name", list(models))
+def test_a_family_says_which_truth_it_learns_from(name: str) -> None:
+    tasks = models.get(name).tasks
+    assert tasks
+    assert set(tasks) <= {"single-label", "multi-label", "boxes", "masks"}

@@ -1,0 +1,77 @@
+"""The family that says what an image shows."""
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from overread.errors import RecipeError, UnknownName
+from overread.models.cnn import Cnn
+from overread.models.contract import Batch, Shape
+
+TINY = Cnn.Settings(backbone="test_efficientnet", weights="none")
+
+
+def cnn_of(settings: Cnn.Settings = TINY, task="single-label", classes: int = 3) -> Cnn:
+    torch.manual_seed(0)
+    return Cnn.build(settings, Shape(task, classes, 1))
+
+
+def images_of(n: int = 4) -> torch.Tensor:
+    return torch.randn(n, 1, 48, 48, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize(("task", "name"), [("single-label", "cross-entropy"), ("multi-label", "bce")])
+def test_the_loss_fits_the_task_unless_another_is_named(task: str, name: str) -> None:
+    batch = Batch(images_of(), tuple("abcd"), targets=torch.tensor([0, 1, 2, 0]))
+    if task == "multi-label":
+        batch = Batch(images_of(), tuple("abcd"), targets=torch.eye(4)[:, :3])
+    assert list(cnn_of(task=task).loss(batch)) == [name]
+    named = cnn_of(Cnn.Settings(**{**TINY.model_dump(), "loss": "bce"}), task)
+    assert list(named.loss(batch)) == ["bce"]
+
+
+def test_scores_are_shares_where_one_class_applies_and_stand_alone_where_several_do() -> None:
+    one, several = cnn_of(task="single-label").eval(), cnn_of(task="multi-label").eval()
+    with torch.no_grad():
+        logits = one.network(images_of())
+        torch.testing.assert_close(one.predict(images_of()).scores, logits.exp() / logits.exp().sum(1, keepdim=True))
+        torch.testing.assert_close(several.predict(images_of()).scores, 1 / (1 + (-logits).exp()))
+
+
+def test_scores_keep_full_precision_when_the_network_computes_in_bfloat16() -> None:
+    model = cnn_of().eval()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        scores = model.predict(images_of()).scores
+    assert scores is not None
+    assert scores.dtype == torch.float32
+    torch.testing.assert_close(scores.sum(1), torch.ones(4))
+
+
+def test_dropout_varies_the_loss_and_never_the_answer() -> None:
+    model = cnn_of(Cnn.Settings(backbone="test_efficientnet", weights="none", dropout=0.5))
+    batch = Batch(images_of(), tuple("abcd"), targets=torch.tensor([0, 1, 2, 0]))
+    model.eval()
+    with torch.no_grad():
+        answers = [model.predict(images_of()).scores for _ in range(2)]
+    assert torch.equal(answers[0], answers[1])
+    model.train()
+    losses = {float(model.loss(batch)["cross-entropy"].detach()) for _ in range(3)}
+    assert len(losses) > 1
+
+
+def test_the_same_seed_gives_the_same_fresh_network() -> None:
+    first, second = cnn_of().state_dict(), cnn_of().state_dict()
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+@pytest.mark.parametrize("wrong", [{"dropout": 1.0}, {"dropout": -0.1}, {"weight": "none"}, {"backbone": 3}])
+def test_a_wrong_setting_is_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValidationError, match=next(iter(wrong))):
+        Cnn.Settings(**wrong)
+
+
+def test_an_unknown_loss_or_network_is_answered_with_names() -> None:
+    with pytest.raises(UnknownName, match="No loss is called 'focal'"):
+        cnn_of(Cnn.Settings(backbone="test_efficientnet", weights="none", loss="focal"))
+    with pytest.raises(RecipeError, match="timm has no network"):
+        cnn_of(Cnn.Settings(backbone="my_net", weights="none"))
