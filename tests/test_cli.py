@@ -206,7 +206,7 @@ def test_train_hands_over_all_that_was_typed_and_prints_what_came_out(
     stage: Stage, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     estimate = Estimate("auroc", None, None, 0.9, 0.8, 0.95, 0.95, 546, 500, 147, "bootstrap")
-    (tmp_path / "evaluation.json").write_text(json.dumps({"estimates": [estimate.as_json()]}))
+    _write_evaluation(tmp_path, estimate)
     stage.answer = tmp_path
     typed = "train r.toml data --out run --source coco --device cpu --precision bf16"
     assert main(typed.split()) == 0
@@ -217,19 +217,37 @@ def test_train_hands_over_all_that_was_typed_and_prints_what_came_out(
     assert str(tmp_path / "report.html") in said
 
 
-def test_evaluate_prints_numbers_with_interval_and_n(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluate_prints_numbers_with_interval_and_n(
+    stage: Stage, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     whole = Estimate("auroc", None, None, 0.912, 0.87, 0.951, 0.95, 546, 500, 147, "bootstrap")
-    stage.answer = [
+    _write_evaluation(
+        tmp_path,
         whole,
         Estimate("auroc", None, "site=A", 0.5, 0.4, 0.6, 0.95, 9, 9, 3, "bootstrap"),
         Estimate("auroc", "benign", None, None, None, None, 0.95, 9, 9, 0, "only one class"),
-    ]
-    assert main(["evaluate", "run/bundle", "data", "--out", "eval", "--split", "val"]) == 0
-    said = capsys.readouterr().out
+        warnings=["3 of 9 images were seen in training"],
+    )
+    assert main(["evaluate", "run/bundle", "data", "--out", str(tmp_path), "--split", "val", "--quiet"]) == 0
+    said, warned = capsys.readouterr()
+    assert warned == "warning: 3 of 9 images were seen in training\n"
     assert "auroc: 0.912 (95% interval 0.870 to 0.951), 546 cases of 500 patients, 147 positive" in said
     assert "auroc of benign: not defined (only one class" in said
     assert "site=A" not in said
     assert stage.asked[0][2] == {"split": "val", "source": None, "device": "auto"}
+
+
+def test_evaluate_fails_when_an_image_was_refused_and_lists_it(
+    stage: Stage, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    _write_evaluation(tmp_path, refused=[{"case_id": "b", "reason": "a colour image"}])
+    assert main(["evaluate", "run/bundle", "data", "--out", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == "refused: b: a colour image\n"
+
+
+def _write_evaluation(folder: Path, *estimates: Estimate, **more: Any) -> None:
+    content = {"warnings": [], "refused": [], "estimates": [estimate.as_json() for estimate in estimates]}
+    (folder / "evaluation.json").write_text(json.dumps(content | more))
 
 
 def test_read_fails_when_an_image_was_refused_and_lists_it(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:

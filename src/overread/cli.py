@@ -162,7 +162,6 @@ def _recipe_show(arguments: argparse.Namespace, _: Progress) -> int:
 
 def _train(arguments: argparse.Namespace, progress: Progress) -> int:
     from overread import pipeline
-    from overread.evaluation.estimate import Estimate
 
     run = pipeline.train(
         arguments.recipe,
@@ -173,16 +172,13 @@ def _train(arguments: argparse.Namespace, progress: Progress) -> int:
         precision=arguments.precision,
         progress=progress,
     )
-    evaluation = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))
-    _print_estimates([Estimate(**row) for row in evaluation["estimates"]])
-    print(f"The report is {run / 'report.html'}")
-    return DONE
+    return _print_evaluation(run)
 
 
 def _evaluate(arguments: argparse.Namespace, progress: Progress) -> int:
     from overread import pipeline
 
-    estimates = pipeline.evaluate(
+    pipeline.evaluate(
         arguments.bundle,
         arguments.data,
         arguments.out,
@@ -191,15 +187,23 @@ def _evaluate(arguments: argparse.Namespace, progress: Progress) -> int:
         device=arguments.device,
         progress=progress,
     )
-    _print_estimates(estimates)
-    print(f"The report is {arguments.out / 'report.html'}")
-    return DONE
+    return _print_evaluation(arguments.out)
 
 
-def _print_estimates(estimates: Sequence[Estimate]) -> None:
-    for estimate in estimates:
+def _print_evaluation(folder: Path) -> int:
+    from overread.evaluation.estimate import Estimate
+
+    evaluation = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
+    for warning in evaluation["warnings"]:
+        print(f"warning: {warning}", file=sys.stderr)
+    for row in evaluation["estimates"]:
+        estimate = Estimate(**row)
         if estimate.subgroup is None:
             print(_estimate_line(estimate))
+    print(f"The report is {folder / 'report.html'}")
+    for refused in evaluation["refused"]:
+        print(f"refused: {refused['case_id']}: {refused['reason']}", file=sys.stderr)
+    return FAILED if evaluation["refused"] else DONE
 
 
 def _estimate_line(estimate: Estimate) -> str:

@@ -13,6 +13,7 @@ from overread.errors import InputError, OutputExists
 from overread.writing import whole
 
 IDENTITY = "run.json"
+_LOCK = ".lock"
 
 
 @contextmanager
@@ -31,15 +32,16 @@ def run_folder(folder: Path, *, recipe: str, data: str) -> Iterator[Path]:
     identity = {"format": "overread-run", "recipe": recipe, "data": data}
     if folder.exists() and not folder.is_dir():
         raise OutputExists(f"'{folder}' is a file. Name a folder that is new or empty.")
+    _check(folder, identity)  # before anything is put into it
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as lock:
+    with open(folder / _LOCK, "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise InputError(
                 f"Another process is training into '{folder}'. Wait for it, or name another folder."
             ) from error
-        _check(folder, identity)
+        _check(folder, identity)  # again: another process may have begun meanwhile
         with whole(folder / IDENTITY) as temporary:
             temporary.write_text(json.dumps(identity, indent=1))
         yield folder
@@ -47,14 +49,16 @@ def run_folder(folder: Path, *, recipe: str, data: str) -> Iterator[Path]:
 
 def _check(folder: Path, identity: dict[str, str]) -> None:
     file = folder / IDENTITY
-    if not file.exists():
-        others = [entry.name for entry in folder.iterdir() if entry.name != ".lock"]
-        if others:
-            raise OutputExists(
-                f"'{folder}' is not empty ({', '.join(sorted(others)[:3])} ...) and no run of Overread. Nothing was "
-                "changed; name a folder that is new or empty."
-            )
+    others = (
+        [entry.name for entry in folder.iterdir() if entry.name not in (_LOCK, IDENTITY)] if folder.exists() else []
+    )
+    if not others:  # new, or a run that was refused before anything was learned
         return
+    if not file.exists():
+        raise OutputExists(
+            f"'{folder}' is not empty ({', '.join(sorted(others)[:3])} ...) and no run of Overread. Nothing was "
+            "changed; name a folder that is new or empty."
+        )
     try:
         found = json.loads(file.read_text())
     except ValueError:
@@ -74,6 +78,7 @@ def fresh_folder(folder: Path) -> Iterator[Path]:
     Raises:
         OutputExists: there is something already.
     """
+    folder = folder.resolve()  # a link is followed, not replaced
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise OutputExists(
             f"'{folder}' holds something already. Nothing was changed; name a folder that is new or empty."

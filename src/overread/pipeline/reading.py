@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from overread import io
 from overread.bundle import Bundle
 from overread.data.manifest import ImageRef
+from overread.data.sources.files import case_ids, is_image, walk
 from overread.errors import InputError, UnreadableImage
 from overread.export.content import ReportContent
 from overread.export.overlay import file_names, write_overlay
@@ -21,6 +24,8 @@ from overread.pipeline.assembly import load_ensemble
 from overread.progress import Progress
 from overread.provenance import environment
 
+log = logging.getLogger(__name__)
+
 
 def read_images(
     bundle: Bundle, weights: Path, paths: Sequence[Path], folder: Path, *, device: str, progress: Progress
@@ -30,11 +35,13 @@ def read_images(
     Raises:
         InputError: no image was named.
     """
-    refs = _refs(paths)
+    named, left_out = _named(paths)
+    ids = case_ids(named)
+    refs = [(ids[name], ImageRef(file)) for name, file in named.items()]
     ensemble = load_ensemble(bundle, weights, device=device)
     answers = progress.track(ensemble.predict(refs, FreshImages()), what="reading", total=len(refs))
     predictions = [presenting.shown_marks(answer, bundle.threshold) for answer in answers]
-    readings = _Readings(bundle, [ref for _, ref in refs], predictions)
+    readings = _Readings(bundle, list(named.items()), predictions)
     write_predictions_json(folder / "predictions.json", readings.without_pixels())
     names = file_names([prediction.case_id for prediction in predictions])
     for reading, name in zip(readings, names, strict=True):
@@ -48,18 +55,21 @@ def read_images(
         readings=readings,
         recipe_toml=None,
         environment=environment(),
+        warnings=_left_out_words(left_out),
         notes=[bundle.intended_use],
     )
     write_report(folder / "report.html", content)
+    for line in content.warnings:
+        log.warning("%s", line)
     return predictions
 
 
 class _Readings(Sequence[Reading]):
     """Readings whose pixels are read when they are looked at, so that a thousand images fit into memory."""
 
-    def __init__(self, bundle: Bundle, refs: Sequence[ImageRef], predictions: Sequence[Prediction]) -> None:
+    def __init__(self, bundle: Bundle, named: Sequence[tuple[str, Path]], predictions: Sequence[Prediction]) -> None:
         self._bundle = bundle
-        self._refs = refs
+        self._named = named
         self._predictions = predictions
 
     def __len__(self) -> int:
@@ -72,38 +82,51 @@ class _Readings(Sequence[Reading]):
         return [self._reading(index, pixels=False) for index in range(len(self))]
 
     def _reading(self, index: int, *, pixels: bool) -> Reading:
-        prediction, ref = self._predictions[index], self._refs[index]
+        prediction, (name, file) = self._predictions[index], self._named[index]
         image = None
         if pixels and prediction.refused is None:
             try:
-                image = io.read(ref.path, item=ref.item)
+                image = io.read(file)
             except UnreadableImage:  # it was readable a moment ago: the answer stays, the picture is left out
                 image = None
         return Reading(
             prediction,
             image,
             None,
-            prediction.case_id,
+            name,
             exclusive=self._bundle.task == "single-label",
             simulated=self._bundle.simulated,
         )
 
 
-def _refs(paths: Sequence[Path]) -> list[tuple[str, ImageRef]]:
-    """Every image with a name of its own; a folder stands for the images in it."""
-    files: list[Path] = []
+def _named(paths: Sequence[Path]) -> tuple[dict[str, Path], list[Path]]:
+    """Every image under the shortest end of its path that no other has, and the files of folders that are none.
+
+    A folder stands for all files in it that are images or are called like one: what is damaged is refused by name.
+    """
+    files: dict[Path, Path] = {}
+    left_out: list[Path] = []
     for path in paths:
-        if path.is_dir():
-            files += sorted(file for file in path.rglob("*") if file.is_file() and io.is_image(file))
-        else:
-            files.append(path)
+        for file in walk(path) if path.is_dir() else [path]:
+            if file is path or io.is_image(file) or is_image(file):
+                files.setdefault(file.absolute(), file)
+            else:
+                left_out.append(file)
     if not files:
         raise InputError(
             f"There is no image in {', '.join(str(path) for path in paths)}. Name files or folders of images."
         )
-    stems: dict[str, int] = {}
-    refs = []
-    for file in files:
-        count = stems[file.stem] = stems.get(file.stem, 0) + 1
-        refs.append((file.stem if count == 1 else f"{file.stem}-{count}", ImageRef(file)))
-    return refs
+    ends = Counter(end for file in files for end in _ends(file))
+    return {next(end for end in _ends(file) if ends[end] == 1): shown for file, shown in files.items()}, left_out
+
+
+def _ends(file: Path) -> list[str]:
+    """Of a/b/c.png: c.png, b/c.png, a/b/c.png."""
+    return ["/".join(file.parts[-count:]) for count in range(1, len(file.parts) + 1)]
+
+
+def _left_out_words(files: Sequence[Path]) -> list[str]:
+    if not files:
+        return []
+    named = ", ".join(file.name for file in files[:3]) + (" ..." if len(files) > 3 else "")
+    return [f"{len(files)} files in these folders are no images and were not read: {named}"]
