@@ -33,3 +33,24 @@ def whole(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, content: bytes | str) -> Path:
+    """Write a file so that a reader finds the old content or the new one, never a part.
+
+    Args:
+        path: the file; its folder is made where it is absent. An older file of that name is replaced.
+        content: text is written as UTF-8.
+
+    Returns:
+        `path`.
+
+    Raises:
+        OSError: where it cannot be written; nothing is left behind then.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole(path) as temporary, open(temporary, "wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+        file.flush()
+        os.fsync(file.fileno())
+    return path

@@ -21,7 +21,7 @@ from overread.image import Geometry, Image, Source
 from overread.preprocessing.step import Step, prepare, settings_of
 from overread.preprocessing.step import steps as steps_catalogue
 from overread.provenance import digest_of
-from overread.writing import whole
+from overread.writing import whole, write_whole
 
 _VERSION = 1  # raise it when what is kept, or what a step does, changes
 
@@ -120,9 +120,7 @@ class PreparedImages:
             kept = json.loads(file.read_text())
             return ImageFacts(tuple(kept["shape"]), kept["channels"], kept["pixel_digest"])
         facts = facts_of(ref)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with whole(file) as temporary:
-            temporary.write_text(json.dumps(asdict(facts)))
+        write_whole(file, json.dumps(asdict(facts)))
         return facts
 
     def _files(self, key: str) -> tuple[Path, Path]:
@@ -143,8 +141,7 @@ class PreparedImages:
         }
         with whole(pixels_file) as temporary, open(temporary, "wb") as file:
             np.save(file, image.pixels)
-        with whole(facts_file) as temporary:  # last: its presence says that the pixels are there
-            temporary.write_text(json.dumps(facts))
+        write_whole(facts_file, json.dumps(facts))  # last: its presence says that the pixels are there
 
 
 def _load(pixels_file: Path, facts_file: Path) -> Image:

@@ -18,7 +18,7 @@ from overread.export.display import Shown, shown
 from overread.export.marking import PREDICTED, TRUE, Sheet, draw_marks, font, wrapped
 from overread.export.reading import Reading, exporters
 from overread.export.wording import NOT_FOR_DIAGNOSIS, answer_words, truth_words
-from overread.export.writing import write_whole
+from overread.writing import write_whole
 
 PAPER, INK, ALARM = (255, 255, 255), (20, 20, 20), (176, 0, 32)
 SAMPLES = ("predicted", "true")

@@ -28,7 +28,7 @@ from overread.export.wording import (
     score_words,
     size_words,
 )
-from overread.export.writing import write_whole
+from overread.writing import write_whole
 
 MOST_CURVES, MOST_MARKS, MOST_WHERE = 12, 50, 10
 FEW_READINGS, LARGE_PX, SMALL_PX = 50, 448, 320

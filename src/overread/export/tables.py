@@ -14,8 +14,8 @@ import numpy as np
 from overread.errors import InputError
 from overread.export.overlap import best_iou, region_of
 from overread.export.reading import Reading, exporters
-from overread.export.writing import write_whole
 from overread.finding import Finding
+from overread.writing import write_whole
 
 FORMAT_VERSION = 1
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -43,7 +43,7 @@ class Cnn(Model):
     @classmethod
     def build(cls, settings: Settings, shape: Shape, *, pretrained: bool = True) -> Self:
         """A fresh network for this shape of data."""
-        network = backbone(
+        network: Any = backbone(
             settings.backbone,
             weights=settings.weights,
             channels=shape.channels,
@@ -51,6 +51,10 @@ class Cnn(Model):
             num_classes=shape.classes,
             drop_rate=settings.dropout,
         )
+        # timm starts the classifier of some networks so wide that the first answers are certain and wrong
+        classifier = network.get_classifier()
+        nn.init.normal_(classifier.weight, std=0.01)
+        nn.init.zeros_(classifier.bias)
         one_of = shape.task == "single-label"
         return cls(network, one_of=one_of, loss=settings.loss or ("cross-entropy" if one_of else "bce"))
 

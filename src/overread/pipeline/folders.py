@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from overread.errors import InputError, OutputExists
-from overread.writing import whole
+from overread.writing import write_whole
 
 IDENTITY = "run.json"
 _LOCK = ".lock"
@@ -42,8 +42,7 @@ def run_folder(folder: Path, *, recipe: str, data: str) -> Iterator[Path]:
                 f"Another process is training into '{folder}'. Wait for it, or name another folder."
             ) from error
         _check(folder, identity)  # again: another process may have begun meanwhile
-        with whole(folder / IDENTITY) as temporary:
-            temporary.write_text(json.dumps(identity, indent=1))
+        write_whole(folder / IDENTITY, json.dumps(identity, indent=1))
         yield folder
 
 

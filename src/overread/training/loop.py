@@ -87,6 +87,7 @@ def fabric_for(device: str, precision: str) -> Fabric:
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("device: 'cuda' was asked for and this machine offers none. Use 'auto' or 'cpu'.")
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it tells on stderr what was asked for
     accelerator = {"auto": "auto", "cpu": "cpu", "cuda": "cuda"}[device]
     return Fabric(accelerator=accelerator, devices=1, precision="bf16-mixed" if precision == "bf16" else "32-true")
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from overread.export.writing import write_whole
+from overread.writing import write_whole
 
 
 def test_text_is_written_as_utf_8_and_folders_are_made(tmp_path: Path) -> None:
