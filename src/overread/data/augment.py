@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -13,11 +11,9 @@ from torchvision.ops import box_area
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as move
 
+from overread.data.marks import PreparedMarks
 from overread.data.section import AugmentationSection
 from overread.models.contract import Truths
-
-if TYPE_CHECKING:
-    from overread.data.dataset import PreparedMarks
 
 _SEEN = 0.1  # a mark of which less is left in a crop is not a lesion that anyone could name
 _LESION = 2 / 3  # of the crops show a lesion for certain: most of an image is empty
