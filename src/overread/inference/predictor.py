@@ -86,14 +86,10 @@ class Ensemble:
         refused: dict[int, str] = {}
         scores: dict[int, list[Tensor]] = {}
         found: dict[int, list[list[FoundMark]]] = {}
-        for network in self.networks:
-            prepared: dict[int, Image] = {}
-            for index, (_, ref) in enumerate(refs):
-                if index not in refused:
-                    try:
-                        prepared[index] = self._fitting(images.get(ref, network.steps))
-                    except OverreadError as error:
-                        refused[index] = str(error)
+        prepared: dict[int, Image] = {}
+        for number, network in enumerate(self.networks):
+            if number == 0 or network.steps != self.networks[number - 1].steps:  # folds mostly prepare alike
+                prepared = self._prepared(refs, network.steps, images, refused)
             for some in _of_one_size(prepared):
                 output = self._run(network.model, [prepared[index] for index in some])
                 for place, index in enumerate(some):
@@ -107,6 +103,19 @@ class Ensemble:
             else self._prediction(case_id, scores.get(index), found.get(index))
             for index, (case_id, _) in enumerate(refs)
         ]
+
+    def _prepared(
+        self, refs: Sequence[tuple[str, ImageRef]], steps: Sequence[Step], images: Images, refused: dict[int, str]
+    ) -> dict[int, Image]:
+        """The images that can be prepared, by their place in `refs`; the others are entered into `refused`."""
+        prepared = {}
+        for index, (_, ref) in enumerate(refs):
+            if index not in refused:
+                try:
+                    prepared[index] = self._fitting(images.get(ref, steps))
+                except OverreadError as error:
+                    refused[index] = str(error)
+        return prepared
 
     def _fitting(self, image: Image) -> Image:
         if image.channels != self.channels:
