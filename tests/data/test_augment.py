@@ -85,9 +85,11 @@ def test_a_mask_covers_its_lesion_and_nothing_else(size, placed, section, degree
     assert mask.shape == bright.shape
     assert not (ndimage.binary_erosion(mask) & ~bright).any()
     assert not (bright & ~ndimage.binary_dilation(mask)).any()
-    if mask.sum() > 60 and bright.sum():
+    if mask.sum() > 60 and not any(edge.any() for edge in (mask[0], mask[-1], mask[:, 0], mask[:, -1])):
         middle = [ndimage.center_of_mass(one) for one in (mask, bright)]
-        np.testing.assert_allclose(*middle, atol=0.6)  # the nearest pixel is up to half a pixel off
+        twice = section.crop is not None and section.zoom != (1.0, 1.0) and bool(section.shift or degrees)
+        # the nearest pixel is up to half a pixel off, each time that one is looked for
+        np.testing.assert_allclose(*middle, atol=1.1 if twice else 0.6)
 
 
 @FEW

@@ -131,7 +131,7 @@ def test_every_case_is_shown_once_but_for_a_last_one_alone(folder, images, n, si
     assert len(shown) == len(batches)
     keys = [key for batch in shown for key in batch]
     assert len(keys) == len(set(keys))
-    left_out = n % size == 1 and n > size and size > 1
+    left_out = n % size == 1 and n > size > 1
     assert len(keys) == n - left_out
     assert all(len(batch) == size for batch in shown[:-1])
     if size > 1 and n > 1:

@@ -156,11 +156,13 @@ def _content_key(ref: ImageRef) -> str:
 
 def _checksum(pixels: Pixels, facts: dict[str, Any]) -> int:
     """Tells pixels and facts from damaged ones, such as pages of zeros after a power cut."""
-    return zlib.crc32(pixels, zlib.crc32(json.dumps([pixels.shape, facts], sort_keys=True).encode()))
+    return zlib.crc32(pixels.data, zlib.crc32(json.dumps([pixels.shape, facts], sort_keys=True).encode()))
 
 
 def _load(pixels_file: Path, facts_file: Path) -> Image:
-    facts, pixels = json.loads(facts_file.read_text()), np.load(pixels_file, allow_pickle=False)
+    facts = json.loads(facts_file.read_text())
+    with open(pixels_file, "rb") as file:
+        pixels = np.load(file, allow_pickle=False)
     if facts.pop("checksum") != _checksum(pixels, facts):
         raise ValueError("a kept image is not what was kept")
     name, sha256, uids = facts["source"]
