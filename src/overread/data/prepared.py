@@ -143,6 +143,7 @@ class PreparedImages:
         }
         with whole(pixels_file) as temporary, open(temporary, "wb") as file:
             np.save(file, image.pixels)
+        facts["checksum"] = _checksum(image.pixels, facts)
         write_whole(facts_file, json.dumps(facts))  # last: its presence says that the pixels are there
 
 
