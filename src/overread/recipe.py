@@ -81,7 +81,7 @@ class Recipe(BaseModel):
         try:
             return cls.model_validate_json(json.dumps(_with_none(values), default=str), strict=True)
         except ValidationError as error:
-            raise _refusal(where, error, holder=cls, values=values) from error
+            raise _refusal(where, [(error, cls, ()), *_wrong_in_model(values)], values=values) from error
 
     def to_toml(self, *, whole: bool = True) -> str:
         """The recipe as TOML that reads back to an equal recipe.
@@ -106,7 +106,7 @@ class Recipe(BaseModel):
         try:
             settings = kind(**self.model.options)
         except ValidationError as error:
-            raise _refusal(f"Recipe '{self.name}'", error, holder=kind, at=["model"]) from error
+            raise _refusal(f"Recipe '{self.name}'", [(error, kind, ("model",))]) from error
         told = {key: value for key, value in settings.model_dump(mode="json").items() if value is not None}
         return self.model_copy(update={"model": ModelSection(family=self.model.family, **told)})
 
@@ -215,29 +215,40 @@ def _kind(settings: Any) -> type[Step] | None:
 # ---- saying what is wrong ------------------------------------------------------------------------------------
 
 
-def _refusal(
-    where: str,
-    error: ValidationError,
-    *,
-    holder: type[BaseModel],
-    at: Sequence[str] = (),
-    values: Mapping[str, Any] | None = None,
-) -> RecipeError:
+Wrong = tuple[ValidationError, type[BaseModel], Sequence[str]]
+"""What pydantic found, the model that it was found in, and the path of that model."""
+
+
+def _refusal(where: str, wrong: Sequence[Wrong], *, values: Mapping[str, Any] | None = None) -> RecipeError:
     """One error for all that is wrong.
 
     Args:
         where: what to call the recipe.
-        error: what pydantic found.
-        holder: the model that it was found in.
-        at: the path of that model.
+        wrong: what was found.
         values: the whole recipe as written, which names the steps.
     """
     lines: dict[str, None] = {}  # in order, each once: the branches of a union may say the same
-    for detail in error.errors(include_url=False):
-        path, section = _place(detail, holder, values or {})
-        lines[f"  {'.'.join((*at, *path)) or 'recipe'}: {_sentence(detail, section)}"] = None
+    for error, holder, at in wrong:
+        for detail in error.errors(include_url=False):
+            path, section = _place(detail, holder, values or {})
+            lines[f"  {'.'.join((*at, *path)) or 'recipe'}: {_sentence(detail, section)}"] = None
     things = "one thing is" if len(lines) == 1 else f"{len(lines)} things are"
     return RecipeError("\n".join([f"{where}: {things} wrong in this recipe.", *lines]))
+
+
+def _wrong_in_model(values: Mapping[str, Any]) -> list[Wrong]:
+    """What the family finds wrong in `[model]`, so that it is told with the rest; this imports torch."""
+    from overread.models.contract import models
+
+    table = values.get("model", {})
+    if not isinstance(table, Mapping) or str(table.get("family", "cnn")) not in models:
+        return []
+    kind: type[BaseModel] = models.get(str(table.get("family", "cnn"))).Settings
+    try:
+        kind(**{key: value for key, value in table.items() if key != "family"})
+    except ValidationError as error:
+        return [(error, kind, ("model",))]
+    return []
 
 
 def _place(

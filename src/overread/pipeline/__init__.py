@@ -96,14 +96,15 @@ def train(
 
     progress = progress or Silent()
     chosen = _with_precision(recipes.load_recipe(recipe), precision).resolved()
-    manifest = _trainable(open_data(data, source=source))
+    whole = open_data(data, source=source)
+    manifest = _trainable(whole)
     check_family(chosen, manifest)
     images = PreparedImages()
     with run_folder(out, recipe=chosen.digest, data=manifest.fingerprint) as folder:
         if (folder / "report.html").exists():
             progress.say("this run is finished already; nothing was done again")
             return out
-        found = _problems(manifest, images, progress, recipe=chosen)
+        found = _problems(manifest, images, progress, whole=whole, recipe=chosen)
         cross_validate(chosen, manifest, found, folder, images=images, device=device, progress=progress)
         shutil.rmtree(folder / "folds", ignore_errors=True)
     return out
@@ -139,16 +140,16 @@ def evaluate(
 
     progress = progress or Silent()
     model = load_bundle(bundle)
-    manifest = open_data(data, source=source)
+    whole = manifest = open_data(data, source=source)
     if split is not None:
-        manifest = manifest.subset((split,))
+        manifest = whole.subset((split,))
         if not manifest.cases:
             raise ManifestError(
                 f"'{manifest.name}' has no cases in a split '{split}'. Leave --split out for all cases."
             )
     images = PreparedImages()
     with fresh_folder(out) as folder:
-        found = _problems(manifest, images, progress, of=model)
+        found = _problems(manifest, images, progress, whole=whole, of=model)
         return evaluate_bundle(
             model,
             bundle_folder(bundle),
@@ -221,16 +222,20 @@ def _problems(
     images: PreparedImages,
     progress: Progress,
     *,
+    whole: Manifest | None = None,
     recipe: Recipe | None = None,
     of: Bundle | None = None,
 ) -> list[Problem]:
-    """All problems of a data set; where it is to be used, errors stop."""
+    """All problems of a data set, or of the part of a whole one that is to be used; where it is, errors stop."""
     folds = recipe.data.folds if recipe is not None and recipe.data.scheme == "k-fold" else None
     for case in progress.track(manifest.cases, what="looking at the images"):
         for ref in case.images:
             with suppress(UnreadableImage):  # named below, with all others
                 images.facts(ref)
     found = problems(manifest, folds=folds, facts=images.facts)
+    if whole is not None:  # a part by itself does not show that its patients are in another part too
+        leaks = [one for one in problems(whole, readable=False) if one.name == "patient-in-two-splits"]
+        found = [*leaks, *(one for one in found if one.name != "patient-in-two-splits")]
     errors = [problem for problem in found if problem.severity == "error"]
     if errors and (recipe is not None or of is not None):
         listed = "\n".join(f"  {problem.message}" for problem in errors)

@@ -1,0 +1,133 @@
+"""A training that is killed, doubled or misdirected."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def ended(process: "subprocess.Popen[str]") -> str:
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    return out + err
+
+
+def wait_for(path: Path, process: "subprocess.Popen[str]") -> None:
+    for _ in range(3000):
+        if path.exists():
+            return
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.02)
+    raise AssertionError(f"{path.name} did not appear")
+
+
+def test_a_training_that_was_killed_goes_on_to_the_same_result(
+    start: Start, journey: Path, phantom: Any, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "recipe.toml"
+    text = (journey / "cnn.toml").read_text().replace("epochs = 2", "epochs = 4\naverage = 0.9")
+    recipe.write_text(text.replace("[model]", "[augmentation]\nflip = true\nshift = 0.1\nnoise = 0.05\n[model]"))
+    whole = start("train", recipe, phantom.labels, "--out", tmp_path / "whole", "--device", "cpu")
+    killed = start("train", recipe, phantom.labels, "--out", tmp_path / "killed", "--device", "cpu")
+    wait_for(tmp_path / "killed" / "folds" / "fold-0" / "checkpoint.safetensors", killed)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.communicate()
+    assert killed.returncode == -signal.SIGKILL
+    assert not (tmp_path / "killed" / "report.html").exists()
+    ended(whole)
+    ended(start("train", recipe, phantom.labels, "--out", tmp_path / "killed", "--device", "cpu"))
+    first, second = tmp_path / "whole", tmp_path / "killed"
+    assert (first / "predictions.csv").read_bytes() == (second / "predictions.csv").read_bytes()
+    told = [json.loads((run / "evaluation.json").read_text())["estimates"] for run in (first, second)]
+    assert told[0] == told[1]
+    for name in ("fold-0.safetensors", "fold-1.safetensors"):
+        assert (first / "bundle" / name).read_bytes() == (second / "bundle" / name).read_bytes()
+    assert not (second / "folds").exists()
+
+
+def test_a_second_training_into_the_same_folder_is_refused_and_ctrl_c_ends_the_first_with_one_line(
+    start: Start, overread: Any, journey: Path, phantom: Any, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text((journey / "cnn.toml").read_text().replace("epochs = 2", "epochs = 500"))
+    first = start("train", recipe, phantom.labels, "--out", tmp_path / "run", "--quiet")
+    try:
+        wait_for(tmp_path / "run" / "folds" / "fold-0" / "checkpoint.safetensors", first)
+        second = overread("train", recipe, phantom.labels, "--out", tmp_path / "run")
+        assert second.code == 1
+        assert "Another process is training" in second.err
+        assert first.poll() is None
+        first.send_signal(signal.SIGINT)
+        assert first.communicate(timeout=60) == ("", "overread: stopped by Ctrl-C.\n")
+        assert first.returncode == 130
+    finally:
+        first.kill()
+        first.communicate()
+
+
+def test_a_finished_run_that_is_started_again_does_nothing(
+    overread: Any, classifier: Path, journey: Path, phantom: Any
+) -> None:
+    before = contents(classifier)
+    said = overread("train", journey / "cnn.toml", phantom.labels, "--out", classifier)
+    assert said.code == 0
+    assert "finished already" in said.err
+    assert "auroc" in said.out
+    assert contents(classifier) == before
+
+
+@pytest.mark.parametrize("other", ["recipe", "data"])
+def test_a_run_is_not_gone_on_with_by_another_recipe_or_data_set(
+    *, other: str, overread: Any, classifier: Path, journey: Path, phantom: Any, tmp_path: Path
+) -> None:
+    recipe, labels = journey / "cnn.toml", phantom.labels
+    if other == "recipe":
+        recipe = tmp_path / "other.toml"
+        recipe.write_text((journey / "cnn.toml").read_text().replace("epochs = 2", "epochs = 3"))
+    else:
+        labels = phantom.folder / "fewer.csv"
+        labels.write_text("\n".join(phantom.labels.read_text().splitlines()[:-1]))
+    before = contents(classifier)
+    try:
+        said = overread("train", recipe, labels, "--out", classifier)
+    finally:
+        (phantom.folder / "fewer.csv").unlink(missing_ok=True)
+    assert said.code == 1
+    assert f"another {other}" in said.err
+    assert contents(classifier) == before
+
+
+def test_a_folder_that_is_no_run_is_left_alone(overread: Any, journey: Path, phantom: Any, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    said = overread("train", journey / "cnn.toml", phantom.labels, "--out", tmp_path / "mine")
+    assert said.code == 1
+    assert "thesis.txt" in said.err
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+
+
+def test_a_run_that_was_refused_can_be_begun_with_mended_data(overread: Any, journey: Path, tmp_path: Path) -> None:
+    from overread.data.phantom import write_phantom
+
+    data = write_phantom(tmp_path / "ct", patients=9, slices=1, size=64)
+    learned_from = data.labels.read_text().splitlines()
+    damaged = data.folder / next(line.split(",")[0] for line in learned_from if line.endswith("train"))
+    good = damaged.read_bytes()
+    damaged.write_bytes(good[:2000])
+    refused = overread("train", journey / "cnn.toml", data.labels, "--out", tmp_path / "run")
+    assert refused.code == 1
+    assert damaged.name in refused.err
+    damaged.write_bytes(good)
+    assert overread("train", journey / "cnn.toml", data.labels, "--out", tmp_path / "run").code == 0

@@ -1,0 +1,117 @@
+"""New images as they come: good ones among files that cannot be read."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+def picture(path: Path, seed: int = 0, shape: tuple[int, ...] = (64, 64)) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.random.default_rng(seed).integers(0, 255, shape, dtype=np.uint8)).save(path)
+    return path
+
+
+def answers_in(folder: Path) -> dict[str, Any]:
+    return {one["source"]: one for one in json.loads((folder / "predictions.json").read_text())["predictions"]}
+
+
+def test_what_cannot_be_read_is_refused_by_name_and_the_others_are_read(
+    overread: Any, classifier: Path, tmp_path: Path
+) -> None:
+    good = [picture(tmp_path / "good 1.png", 1), picture(tmp_path / "Lösion Größe.png", 2)]
+    text = tmp_path / "letter.png"
+    text.write_text("Dear colleague")
+    cut = tmp_path / "cut.png"
+    cut.write_bytes(picture(tmp_path / "whole.png").read_bytes()[:1500])
+    empty = tmp_path / "empty.dcm"
+    empty.write_bytes(b"")
+    colour = picture(tmp_path / "colour.png", shape=(64, 64, 3))
+    missing = tmp_path / "missing.png"
+    bad = [text, cut, empty, colour, missing]
+    said = overread("read", classifier, good[0], *bad, good[1], "--out", tmp_path / "out")
+    assert said.code == 1
+    assert "2 of 7 images were read." in said.out
+    answers = answers_in(tmp_path / "out")
+    assert list(answers) == [path.name for path in (good[0], *bad, good[1])]
+    report = (tmp_path / "out" / "report.html").read_text()
+    for path in bad:
+        assert path.name in answers[path.name]["refused"]
+        assert answers[path.name]["scores"] == {}
+        assert f"refused: {answers[path.name]['case_id']}: {answers[path.name]['refused']}" in said.err
+        assert path.name in report
+    assert "grey" in answers["colour.png"]["refused"]
+    for path in good:
+        assert answers[path.name]["refused"] is None
+        assert set(answers[path.name]["scores"]) == {"normal", "stone", "tumour"}
+    assert len(list((tmp_path / "out").glob("*.png"))) == 2
+
+
+def test_two_images_of_one_name_are_kept_apart_and_can_be_told_apart(
+    overread: Any, classifier: Path, tmp_path: Path
+) -> None:
+    for place, name in enumerate(["a/x.png", "b/x.png", "b/x-2.png", "c d/x.png", "c d/X.PNG"]):
+        picture(tmp_path / "in" / name, place)
+    (tmp_path / "in" / "notes.docx").write_text("no image")
+    said = overread("read", classifier, tmp_path / "in", tmp_path / "in" / "a" / "x.png", "--out", tmp_path / "out")
+    assert said.code == 0, said.err
+    answers = answers_in(tmp_path / "out")
+    assert sorted(answers) == ["X.PNG", "a/x.png", "b/x.png", "c d/x.png", "x-2.png"]
+    assert len({one["case_id"].lower() for one in answers.values()}) == 5
+    assert len({tuple(one["scores"].values()) for one in answers.values()}) == 5
+    assert len(list((tmp_path / "out").glob("*.png"))) == 5
+    assert "1 files in these folders are no images and were not read: notes.docx" in said.err
+    assert "notes.docx" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_a_damaged_image_in_a_folder_is_not_passed_over_in_silence(
+    overread: Any, classifier: Path, tmp_path: Path
+) -> None:
+    picture(tmp_path / "in" / "good.png")
+    (tmp_path / "in" / "lost.png").write_bytes(b"")
+    said = overread("read", classifier, tmp_path / "in", "--out", tmp_path / "out")
+    assert said.code == 1
+    assert "lost.png" in said.err
+    assert "lost.png" in answers_in(tmp_path / "out")["lost.png"]["refused"]
+
+
+def test_images_of_other_sizes_and_depths_are_read_together(overread: Any, classifier: Path, tmp_path: Path) -> None:
+    picture(tmp_path / "in" / "wide.png", shape=(48, 96))
+    deep = np.random.default_rng(0).integers(0, 65535, (64, 64), dtype=np.uint16)
+    Image.fromarray(deep).save(tmp_path / "in" / "deep.png")
+    said = overread("read", classifier, tmp_path / "in", "--out", tmp_path / "out")
+    assert said.code == 0, said.err
+    assert len(answers_in(tmp_path / "out")) == 2
+
+
+def test_a_marker_reads_good_images_among_bad_ones(overread: Any, marker: Path, discs: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty.png"
+    empty.write_bytes(b"")
+    said = overread("read", marker, discs / "images" / "00.png", empty, "--out", tmp_path / "out")
+    assert said.code == 1
+    assert answers_in(tmp_path / "out")["00.png"]["refused"] is None
+
+
+@pytest.mark.parametrize("command", ["read", "evaluate"])
+def test_a_folder_with_files_of_its_owner_is_left_alone(
+    command: str, overread: Any, classifier: Path, phantom: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    given = phantom.images[0] if command == "read" else phantom.labels
+    said = overread(command, classifier, given, "--out", tmp_path / "mine")
+    assert said.code == 1
+    assert "holds something already" in said.err
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_a_folder_without_images_is_refused(overread: Any, classifier: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    said = overread("read", classifier, tmp_path / "in", "--out", tmp_path / "out")
+    assert said.code == 1
+    assert "no image" in said.err
+    assert not (tmp_path / "out").exists()
