@@ -48,7 +48,7 @@ class EpochRecord:
         epoch: from 0.
         losses: mean of every named loss over the epoch.
         learning_rate: at its end.
-        score: on the validation part, higher is better; None where there is none.
+        score: on the validation part, in [0, 1], higher is better; None where there is none.
         seconds: that it took, validation included.
     """
 
@@ -113,7 +113,7 @@ def fit(
         seed: of this fold.
         fabric: device and precision.
         checkpoint: file that is written after every epoch; deleting it starts anew.
-        score: judges a model on the validation part, higher is better; None keeps the last epoch.
+        score: judges a model on the validation part, in [0, 1], higher is better; None keeps the last epoch.
         what: what to call the work in the progress shown.
         progress: shows it.
 
@@ -135,13 +135,18 @@ def fit(
         value = None if score is None or section.keep == "last" else score(judged)
         rate = learning_rate(epoch + 1, section)
         history.append(EpochRecord(epoch, losses, rate, value, time.perf_counter() - started))
-        if best is None or value is None or value > (history[best[0]].score or float("-inf")):
+        if best is None or _better(value, history[best[0]].score):
             best = epoch, {name: tensor.detach().cpu().clone() for name, tensor in judged.state_dict().items()}
         _save(run, checkpoint, history, best)
         shown = "" if value is None else f", validation {value:.4f}"
         progress.say(f"{what}: epoch {epoch + 1} of {section.epochs}, loss {history[-1].loss:.4f}{shown}")
     assert best is not None
     return Fitted(best[1], best[0], tuple(history))
+
+
+def _better(score: float | None, best: float | None) -> bool:
+    """Whether an epoch takes the place of the one kept so far; until one scores above 0, the later one does."""
+    return not best or (score is not None and score > best)
 
 
 @dataclass
