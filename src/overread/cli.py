@@ -98,7 +98,7 @@ def _listening(progress: Progress, *, debug: bool) -> Iterator[None]:
 def _demo(arguments: argparse.Namespace, progress: Progress) -> int:
     from overread import pipeline
 
-    report = pipeline.demo(arguments.out, device=arguments.device, progress=progress)
+    report = pipeline.demo(arguments.out, quick=arguments.quick, device=arguments.device, progress=progress)
     print(f"The report is {report}")
     return DONE
 
@@ -254,6 +254,9 @@ def _parser() -> argparse.ArgumentParser:
 
     demo = _command(commands, "demo", _demo, "learn from simulated images and show everything that comes out", "demo")
     demo.add_argument("--out", type=Path, default=DEMO_FOLDER, metavar="DIR", help="folder (default: %(default)s)")
+    demo.add_argument(
+        "--quick", action="store_true", help="fewer patients and one epoch, to try whether everything works"
+    )
     _add_device(demo)
 
     inspect = _command(commands, "inspect", _inspect, "say what a data set is and what is wrong", "inspect images/")

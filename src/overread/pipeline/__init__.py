@@ -192,15 +192,21 @@ def read(
         return read_images(model, bundle_folder(bundle), images, folder, device=device, progress=progress or Silent())
 
 
-def demo(out: Path, *, device: str = "auto", progress: Progress | None = None) -> Path:
+def demo(out: Path, *, quick: bool = False, device: str = "auto", progress: Progress | None = None) -> Path:
     """The whole line on simulated images: make a data set, learn to classify and to mark, read unseen patients.
+
+    Args:
+        out: a new folder, or that of an earlier demo.
+        quick: fewer patients and one epoch, to see that everything works.
+        device: "auto", "cpu" or "cuda".
+        progress: shows it.
 
     Returns:
         The page that leads to everything.
     """
     from overread.pipeline.demo import run_demo
 
-    return run_demo(out, device=device, progress=progress or Silent())
+    return run_demo(out, quick=quick, device=device, progress=progress or Silent())
 
 
 def _with_precision(recipe: Recipe, precision: str | None) -> Recipe:
