@@ -1,6 +1,7 @@
 """Optimisers, weight decay and the learning rate as a function of how far training is."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -46,7 +47,7 @@ def test_it_rises_while_it_warms_up(section: TrainingSection, shares) -> None:
 def test_after_it_has_warmed_up_it_never_rises_again(section: TrainingSection, shares) -> None:
     start = min(section.warmup_epochs, section.epochs)
     rates = [learning_rate(start + share * (section.epochs - start), section) for share in shares]
-    assert all(later <= earlier * (1 + 1e-9) for earlier, later in zip(rates, rates[1:], strict=False))
+    assert all(later <= earlier * (1 + 1e-9) for earlier, later in pairwise(rates))
 
 
 def test_cosine_is_at_its_peak_after_the_warm_up_at_half_in_the_middle_and_at_a_hundredth_at_the_end() -> None:

@@ -68,7 +68,7 @@ def merge(found: Sequence[Sequence[FoundMark]]) -> list[FoundMark]:
 
 
 def _joined(cluster: Sequence[FoundMark]) -> FoundMark:
-    weights = np.array([mark.score for mark in cluster])
+    weights = np.array([max(mark.score, 1e-9) for mark in cluster])  # marks without any score weigh alike
     weights = weights / weights.sum()
     left, top, right, bottom = (weights @ np.array([mark.box for mark in cluster])).tolist()
     masks = [mark.mask for mark in cluster if mark.mask is not None]

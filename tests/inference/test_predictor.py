@@ -1,0 +1,352 @@
+"""What networks say about images, in the images' own grids."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image as Pillow
+from torch import Tensor, nn
+
+from overread.data.manifest import ImageRef
+from overread.data.prepared import PreparedImages
+from overread.image import Image, Source
+from overread.inference.predictor import Ensemble, FreshImages, Network
+from overread.models.contract import Batch, Marks, Model, Output
+from overread.preprocessing.section import step_from
+from overread.preprocessing.step import Step, prepare
+
+CLASSES = ("cyst", "stone")
+FRAME, BODY, LESION = 0, 60, 240
+
+
+class Finder(Model):
+    """Finds the one bright rectangle on even ground to a part of a pixel."""
+
+    def __init__(self, score: float = 0.9, kind: int = 1) -> None:
+        super().__init__()
+        self.register_buffer("score", torch.tensor(score))
+        self.kind = kind
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        return {"none": self.score * 0}
+
+    def predict(self, images: Tensor) -> Output:
+        return Output(marks=tuple(self._marks(image.mean(0).double()) for image in images))
+
+    def _marks(self, image: Tensor) -> Marks:
+        shades = (image - image.min()) / (image.max() - image.min()).clamp(min=1e-6)
+        grey = shades[(shades > 0.1) & (shades < 0.4)]  # the body, where the frame was not cut away
+        ground = float(grey.median()) if grey.numel() > 0.05 * shades.numel() else 0.0
+        bright = ((shades - ground) / (1 - ground)).clamp(0, 1)
+        if bright.max() == 0:
+            return Marks(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64), torch.zeros(0, 9, 9))
+        (left, right), (top, bottom) = (_ends(bright.sum(axis)) for axis in (0, 1))
+        box = torch.tensor([[left, top, right, bottom]])
+        return Marks(box, self.score[None], torch.tensor([self.kind]), torch.ones(1, 9, 9))
+
+
+def _ends(profile: Tensor) -> tuple[float, float]:
+    """Where a blurred edge has half of its height: the plateau, and what lies beside it."""
+    profile = profile / profile.max()
+    middle = int((profile > 0.5).nonzero().double().mean().round())
+    return middle - float(profile[:middle].sum()), middle + float(profile[middle:].sum())
+
+
+class Says(Model):
+    """Says the same scores of every image, or scores made from its mean."""
+
+    def __init__(self, make: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.make = make
+        self.drop = nn.Dropout(0.5)
+        self.seen: list[tuple[int, ...]] = []
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        return {}
+
+    def predict(self, images: Tensor) -> Output:
+        self.seen.append(tuple(images.shape))
+        assert not torch.is_grad_enabled()
+        ones = self.drop(torch.ones(len(images), len(CLASSES)))
+        return Output(scores=ones * torch.stack([self.make(image) for image in images]))
+
+
+def always(*scores: float) -> Says:
+    return Says(lambda image: torch.tensor(scores))
+
+
+def ensemble(*models: Model, steps: Sequence[Sequence[Step]] = (), task="single-label", **how) -> Ensemble:
+    chains = steps or [()] * len(models)
+    networks = tuple(Network(model, tuple(chain)) for model, chain in zip(models, chains, strict=True))
+    return Ensemble(networks, task, CLASSES, **{"channels": 1, "bundle_id": "bundle-1", **how})
+
+
+def save(path: Path, pixels: np.ndarray) -> tuple[str, ImageRef]:
+    Pillow.fromarray(pixels.astype(np.uint8)).save(path)
+    return path.stem, ImageRef(path)
+
+
+def scene(
+    shape: tuple[int, int], body: tuple[int, int, int, int], lesion: tuple[int, int, int, int] | None
+) -> np.ndarray:
+    """A dark frame, a body in it, and a bright rectangle in the body; all as (left, top, right, bottom)."""
+    pixels = np.full(shape, FRAME)
+    pixels[body[1] : body[3], body[0] : body[2]] = BODY
+    if lesion is not None:
+        pixels[lesion[1] : lesion[3], lesion[0] : lesion[2]] = LESION
+    return pixels
+
+
+CROP = {"step": "crop-foreground", "percentile": 0}
+STRETCH = {"step": "min-max"}
+CHAINS = [
+    [STRETCH],
+    [CROP, STRETCH],
+    [{"step": "resize", "height": 128, "width": 160}, STRETCH],
+    [CROP, {"step": "resize", "height": 100, "width": 90}, STRETCH],
+    [CROP, {"step": "resize", "factor": 1.7, "longest": 300}, STRETCH],
+    [
+        STRETCH,
+        {"step": "resize", "factor": 0.8},
+        CROP,
+        {"step": "resize", "height": 111, "width": 97},
+        {"step": "z-score"},
+    ],
+]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    chain=st.sampled_from(CHAINS),
+    body=st.tuples(st.integers(3, 25), st.integers(3, 25), st.integers(60, 90), st.integers(60, 90)),
+    lesion=st.tuples(st.integers(2, 35), st.integers(2, 35), st.integers(8, 22), st.integers(8, 22)),
+    frame=st.integers(2, 30),
+)
+def test_a_mark_lies_on_its_lesion_in_the_grid_of_the_file(tmp_path_factory, chain, body, lesion, frame) -> None:
+    left, top, width, height = body
+    x, y = left + lesion[0], top + lesion[1]
+    truth = (x, y, x + lesion[2], y + lesion[3])
+    pixels = scene((top + height + frame, left + width + frame), (left, top, left + width, top + height), truth)
+    path = tmp_path_factory.mktemp("scene") / "scene.png"
+    steps = [step_from(step) for step in chain]
+    (found,) = ensemble(Finder(), steps=[steps], task="masks").predict([save(path, pixels)], FreshImages())
+    assert found.refused is None
+    (finding,) = found.findings
+    assert finding.label == "stone"
+    assert finding.score == pytest.approx(0.9)
+    assert finding.region is not None
+    np.testing.assert_allclose(finding.region.box, truth, atol=0.5)
+    assert finding.region.mask is not None
+    mask = finding.region.mask.to_array()
+    assert mask.shape == pixels.shape
+    inner, outer = (np.zeros(pixels.shape, dtype=bool) for _ in range(2))
+    inner[truth[1] + 1 : truth[3] - 1, truth[0] + 1 : truth[2] - 1] = True
+    outer[truth[1] - 1 : truth[3] + 1, truth[0] - 1 : truth[2] + 1] = True
+    assert (mask | ~inner).all()
+    assert (outer | ~mask).all()
+    assert mask.sum() == pytest.approx(lesion[2] * lesion[3], rel=0.2)
+
+
+def test_through_a_crop_alone_box_and_mask_are_exact(tmp_path: Path) -> None:
+    pixels = scene((70, 90), (11, 9, 80, 65), (30, 20, 47, 41))
+    steps = [step_from(CROP), step_from(STRETCH)]
+    (found,) = ensemble(Finder(), steps=[steps], task="masks").predict(
+        [save(tmp_path / "a.png", pixels)], FreshImages()
+    )
+    (finding,) = found.findings
+    assert finding.region is not None
+    assert finding.region.box == pytest.approx((30, 20, 47, 41), abs=1e-6)
+    assert finding.region.mask is not None
+    assert np.array_equal(finding.region.mask.to_array(), pixels == LESION)
+
+
+def test_folds_that_prepare_differently_mark_the_same_place(tmp_path: Path) -> None:
+    pixels = scene((80, 90), (10, 10, 80, 70), (30, 20, 50, 40))
+    chains = [[step_from(step) for step in chain] for chain in CHAINS]
+    models = [Finder(score=0.4 + 0.1 * number) for number in range(len(chains))]
+    asked = ensemble(*models, steps=chains, task="masks")
+    (found,) = asked.predict([save(tmp_path / "a.png", pixels)], FreshImages())
+    (finding,) = found.findings
+    assert finding.score == pytest.approx(np.mean([0.4 + 0.1 * n for n in range(len(chains))]))
+    assert finding.region is not None
+    np.testing.assert_allclose(finding.region.box, (30, 20, 50, 40), atol=0.5)
+
+
+def test_what_is_marked_in_the_padding_is_no_finding(tmp_path: Path) -> None:
+    class InTheCorner(Finder):
+        def _marks(self, image: Tensor) -> Marks:
+            boxes = torch.tensor([[0.0, 0.0, 60.0, 9.0], [10.0, 5.0, 20.0, 30.0]])
+            return Marks(boxes, torch.tensor([0.9, 0.8]), torch.tensor([0, 1]))
+
+    steps = [step_from({"step": "resize", "height": 60, "width": 60})]  # 20 rows of padding above and below
+    ref = save(tmp_path / "a.png", np.arange(200).reshape(10, 20).repeat(3, 0).repeat(3, 1)[:20, :60])
+    (found,) = ensemble(InTheCorner(), steps=[steps], task="boxes").predict([ref], FreshImages())
+    (finding,) = found.findings
+    assert finding.label == "stone"
+    assert finding.region is not None
+    assert finding.region.box == (10, 0, 20, 10)
+
+
+def test_an_image_that_cannot_be_read_is_refused_and_the_others_go_on(tmp_path: Path) -> None:
+    refs = [save(tmp_path / f"{n}.png", np.full((8, 8), n)) for n in range(5)]
+    refs[1][1].path.write_bytes(b"no image at all")
+    refs[3][1].path.unlink()
+    found = list(ensemble(always(0.2, 0.8)).predict(refs, FreshImages()))
+    assert [one.case_id for one in found] == ["0", "1", "2", "3", "4"]
+    assert [one.refused is None for one in found] == [True, False, True, False, True]
+    assert "1.png" in str(found[1].refused)
+    assert "no such file" in str(found[3].refused)
+    for one in (found[1], found[3]):
+        assert one.findings == ()
+        assert one.scores == {}
+    assert {one.bundle_id for one in found} == {"bundle-1"}
+
+
+def test_through_the_cache_it_is_refused_alike(tmp_path: Path) -> None:
+    refs = [save(tmp_path / f"{n}.png", np.full((8, 8), n)) for n in range(3)]
+    refs[0][1].path.write_bytes(b"no image at all")
+    refs[1][1].path.unlink()
+    fresh = list(ensemble(always(0.2, 0.8)).predict(refs, FreshImages()))
+    kept = list(ensemble(always(0.2, 0.8)).predict(refs, PreparedImages(tmp_path / "cache")))
+    assert [one.refused for one in fresh] == [one.refused for one in kept]
+    assert [one.refused is None for one in kept] == [False, False, True]
+
+
+def test_an_image_that_one_fold_cannot_prepare_has_no_answer_of_the_others(tmp_path: Path) -> None:
+    ref, other = save(tmp_path / "a.png", np.full((8, 8), 9)), save(tmp_path / "b.png", np.full((8, 8), 9))
+    refusing = [step_from({"step": "window", "centre": 40, "width": 400})]  # meant in HU
+    asked = ensemble(always(0.2, 0.8), always(0.2, 0.8), steps=[(), refusing])
+    for one in asked.predict([ref, other], FreshImages()):
+        assert "HU" in str(one.refused)
+        assert one.scores == {}
+
+
+@pytest.mark.parametrize(
+    ("channels", "shape", "words"), [(1, (8, 8, 3), "grey images.*3 channel"), (3, (8, 8), "colour images.*1 channel")]
+)
+def test_an_image_of_other_channels_is_refused_in_words(tmp_path: Path, channels: int, shape, words: str) -> None:
+    refs = [save(tmp_path / "wrong.png", np.full(shape, 5))]
+    refs.append(save(tmp_path / "right.png", np.full((8, 8) if channels == 1 else (8, 8, 3), 5)))
+    wrong, right = ensemble(always(0.2, 0.8), channels=channels).predict(refs, FreshImages())
+    assert right.refused is None
+    assert wrong.refused is not None
+    assert "wrong.png" in wrong.refused
+    assert all(word in wrong.refused for word in words.split(".*"))
+
+
+class Held:
+    """Images that are at hand."""
+
+    def __init__(self, **images: Image) -> None:
+        self.images = images
+
+    def get(self, ref: ImageRef, steps: Sequence[Step]) -> Image:
+        return prepare(self.images[ref.path.stem], steps)
+
+
+def test_a_volume_is_refused_in_words() -> None:
+    volume = Image(np.zeros((1, 4, 8, 8), dtype=np.float32), source=Source("scan.nii"))
+    (found,) = ensemble(always(0.2, 0.8)).predict([("v", ImageRef(Path("v")))], Held(v=volume))
+    assert found.refused is not None
+    assert "scan.nii" in found.refused
+    assert "volume" in found.refused
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_an_answer_that_is_no_number_is_a_refusal_and_never_a_finding(bad: float) -> None:
+    images = {name: Image(np.full((1, 8, 8), value, dtype=np.float32)) for name, value in (("a", 1), ("b", 2))}
+    refs = [(name, ImageRef(Path(name))) for name in images]
+    labels = Says(lambda image: torch.tensor([0.5, bad if image.mean() > 1.5 else 0.5]))
+    good, wrong = ensemble(always(0.1, 0.9), labels).predict(refs, Held(**images))
+    assert good.refused is None
+    assert "not a number" in str(wrong.refused)
+    assert wrong.scores == {}
+
+    class Bad(Finder):
+        def _marks(self, image: Tensor) -> Marks:
+            box = torch.tensor([[1.0, 1.0, 5.0, bad if image.mean() > 1.5 else 5.0]])
+            return Marks(box, torch.tensor([0.9]), torch.tensor([0]))
+
+    good, wrong = ensemble(Bad(), task="boxes").predict(refs, Held(**images))
+    assert len(good.findings) == 1
+    assert "not a number" in str(wrong.refused)
+    assert wrong.findings == ()
+
+
+def test_the_scores_of_the_folds_are_averaged(tmp_path: Path) -> None:
+    asked = ensemble(always(0.2, 0.8), always(0.6, 0.4), always(0.1, 0.9))
+    (found,) = asked.predict([save(tmp_path / "a.png", np.full((8, 8), 9))], FreshImages())
+    assert found.scores == pytest.approx({"cyst": 0.3, "stone": 0.7})
+    (finding,) = found.findings
+    assert (finding.label, finding.region) == ("stone", None)
+    assert finding.score == pytest.approx(0.7)
+
+
+def test_every_fold_sees_the_image_as_its_own_steps_prepare_it(tmp_path: Path) -> None:
+    chains = [
+        [step_from({"step": "z-score", "scope": "training", "mean": [mean], "std": [10.0]})] for mean in (50, 50, 90)
+    ]
+
+    def share(image: Tensor) -> Tensor:
+        return torch.tensor([1 - image.mean() / 10, image.mean() / 10])
+
+    asked = ensemble(Says(share), Says(share), Says(share), steps=chains)
+    ref = save(tmp_path / "a.png", np.full((8, 8), 100))
+    (found,) = asked.predict([ref], FreshImages())
+    assert found.scores["stone"] == pytest.approx((0.5 + 0.5 + 0.1) / 3)
+
+
+@pytest.mark.parametrize(
+    ("task", "scores", "labels"),
+    [
+        ("single-label", (0.45, 0.55), ["stone"]),
+        ("multi-label", (0.5, 0.7), ["cyst", "stone"]),
+        ("multi-label", (0.49, 0.7), ["stone"]),
+        ("multi-label", (0.1, 0.2), []),
+    ],
+)
+def test_what_is_stated_is_the_one_class_or_all_that_are_likely(tmp_path: Path, task, scores, labels) -> None:
+    ref = save(tmp_path / "a.png", np.full((8, 8), 9))
+    (found,) = ensemble(always(*scores), task=task).predict([ref], FreshImages())
+    assert [finding.label for finding in found.findings] == labels
+    assert found.scores == pytest.approx(dict(zip(CLASSES, scores, strict=True)))
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 16])
+def test_images_of_any_sizes_are_answered_in_the_order_they_were_given(tmp_path: Path, batch_size: int) -> None:
+    sizes = [(8, 8), (8, 9), (8, 8), (7, 7), (8, 9), (8, 8), (9, 9)]
+    refs = [save(tmp_path / f"{n}.png", np.full(size, 10 * n)) for n, size in enumerate(sizes)]
+    model = Says(lambda image: torch.tensor([1 - image.mean() / 100, image.mean() / 100]))
+    found = list(ensemble(model, batch_size=batch_size).predict(refs, FreshImages()))
+    assert [one.case_id for one in found] == [name for name, _ in refs]
+    assert [one.scores["stone"] for one in found] == pytest.approx([n / 10 for n in range(len(sizes))])
+    assert all(shape[0] <= batch_size for shape in model.seen)
+    assert sum(shape[0] for shape in model.seen) == len(sizes)
+
+
+def test_answers_come_while_later_images_are_not_yet_read(tmp_path: Path) -> None:
+    refs = [save(tmp_path / f"{n}.png", np.full((8, 8), n)) for n in range(4)]
+    model = always(0.2, 0.8)
+    answers = ensemble(model, batch_size=2).predict(refs, FreshImages())
+    next(answers)
+    assert len(model.seen) == 1
+
+
+def test_a_model_that_was_left_in_training_answers_as_in_use(tmp_path: Path) -> None:
+    model = always(0.2, 0.8)
+    model.train()
+    ref = save(tmp_path / "a.png", np.full((8, 8), 9))
+    (found,) = ensemble(model).predict([ref], FreshImages())
+    assert found.scores == pytest.approx({"cyst": 0.2, "stone": 0.8})  # dropout would double or drop them
+
+
+def test_nothing_found_is_an_answer_and_not_a_refusal(tmp_path: Path) -> None:
+    ref = save(tmp_path / "a.png", np.full((20, 20), 9))
+    (found,) = ensemble(Finder(), task="masks").predict([ref], FreshImages())
+    assert found.refused is None
+    assert found.findings == ()
+    assert list(ensemble(Finder(), task="masks").predict([], FreshImages())) == []
