@@ -87,6 +87,13 @@ def test_images_of_other_sizes_and_depths_are_read_together(overread: Any, class
     assert len(answers_in(tmp_path / "out")) == 2
 
 
+def test_a_blank_picture_is_refused_and_not_classified(overread: Any, classifier: Path, tmp_path: Path) -> None:
+    Image.new("L", (64, 64), 7).save(tmp_path / "blank.png")
+    said = overread("read", classifier, tmp_path / "blank.png", "--out", tmp_path / "out")
+    assert said.code == 1
+    assert "all pixels are equal" in said.err
+
+
 def test_a_marker_reads_good_images_among_bad_ones(overread: Any, marker: Path, discs: Path, tmp_path: Path) -> None:
     empty = tmp_path / "empty.png"
     empty.write_bytes(b"")

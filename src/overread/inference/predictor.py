@@ -13,7 +13,7 @@ from torch import Tensor
 
 from overread import io
 from overread.data.manifest import ImageRef, Task
-from overread.errors import OverreadError, UnreadableImage
+from overread.errors import OverreadError
 from overread.finding import Finding, Prediction, Region
 from overread.image import Image
 from overread.inference.merging import FoundMark, merge
@@ -34,18 +34,8 @@ class FreshImages:
     """Images decoded when asked for and kept nowhere, as a reading of patients' images wants it."""
 
     def get(self, ref: ImageRef, steps: Sequence[Step]) -> Image:
-        """The image after `steps`.
-
-        Raises:
-            UnreadableImage: the file cannot be read, or its picture is blank.
-            InputError: it does not fit the steps.
-        """
-        image = io.read(ref.path, item=ref.item)
-        if image.pixels.min() == image.pixels.max():  # a model would give it a class all the same
-            raise UnreadableImage(
-                f"{image.source.name}: all pixels are equal, so that it shows nothing. Check that it is the right image."
-            )
-        return prepare(image, steps)
+        """The image after `steps`."""
+        return prepare(io.read(ref.path, item=ref.item), steps)
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,8 +95,8 @@ class Ensemble:
                 for place, index in enumerate(some):
                     if not all(bool(torch.isfinite(numbers).all()) for numbers in _numbers(*output, place)):
                         refused[index] = (
-                            f"{prepared[index].source.name}: the model's answer to this image is not a number, so there "
-                            "is no answer. Read it with another model, or train this one again."
+                            f"{prepared[index].source.name}: the model's answer to this image is not a number, so "
+                            "there is no answer. Read it with another model, or train this one again."
                         )
                         continue
                     if output[0] is not None:

@@ -103,6 +103,7 @@ def train(
     with run_folder(out, recipe=chosen.digest, data=manifest.fingerprint) as folder:
         if (folder / "report.html").exists():
             progress.say("this run is finished already; nothing was done again")
+            shutil.rmtree(folder / "folds", ignore_errors=True)  # where it was killed at its last breath
             return out
         found = _problems(manifest, images, progress, whole=whole, recipe=chosen)
         cross_validate(chosen, manifest, found, folder, images=images, device=device, progress=progress)
