@@ -39,11 +39,11 @@ class Finder(Model):
 
     def _marks(self, image: Tensor) -> Marks:
         shades = (image - image.min()) / (image.max() - image.min()).clamp(min=1e-6)
-        grey = shades[(shades > 0.1) & (shades < 0.4)]  # the body, where the frame was not cut away
-        ground = float(grey.median()) if grey.numel() > 0.05 * shades.numel() else 0.0
+        hit = (shades > 0.6).nonzero()
+        (top, left), (bottom, right) = (hit.amin(0) - 3).clamp(min=0).tolist(), (hit.amax(0) + 3).tolist()
+        around = shades[top : bottom + 1, left : right + 1]
+        ground = torch.cat([around[0], around[-1], around[:, 0], around[:, -1]]).median()  # the body beside the lesion
         bright = ((shades - ground) / (1 - ground)).clamp(0, 1)
-        if bright.max() == 0:
-            return Marks(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64), torch.zeros(0, 9, 9))
         (left, right), (top, bottom) = (_ends(bright.sum(axis)) for axis in (0, 1))
         box = torch.tensor([[left, top, right, bottom]])
         return Marks(box, self.score[None], torch.tensor([self.kind]), torch.ones(1, 9, 9))
@@ -90,6 +90,14 @@ def save(path: Path, pixels: np.ndarray) -> tuple[str, ImageRef]:
     return path.stem, ImageRef(path)
 
 
+def plain(shape: tuple[int, ...], mean: int) -> np.ndarray:
+    """An image with this mean that is not quite even."""
+    pixels = np.full(shape, mean)
+    pixels.flat[0] += 1
+    pixels.flat[-1] -= 1
+    return pixels
+
+
 def scene(
     shape: tuple[int, int], body: tuple[int, int, int, int], lesion: tuple[int, int, int, int] | None
 ) -> np.ndarray:
@@ -123,7 +131,7 @@ CHAINS = [
 @given(
     chain=st.sampled_from(CHAINS),
     body=st.tuples(st.integers(3, 25), st.integers(3, 25), st.integers(60, 90), st.integers(60, 90)),
-    lesion=st.tuples(st.integers(2, 35), st.integers(2, 35), st.integers(8, 22), st.integers(8, 22)),
+    lesion=st.tuples(st.integers(5, 33), st.integers(5, 33), st.integers(8, 22), st.integers(8, 22)),
     frame=st.integers(2, 30),
 )
 def test_a_mark_lies_on_its_lesion_in_the_grid_of_the_file(tmp_path_factory, chain, body, lesion, frame) -> None:
@@ -192,7 +200,7 @@ def test_what_is_marked_in_the_padding_is_no_finding(tmp_path: Path) -> None:
 
 
 def test_an_image_that_cannot_be_read_is_refused_and_the_others_go_on(tmp_path: Path) -> None:
-    refs = [save(tmp_path / f"{n}.png", np.full((8, 8), n)) for n in range(5)]
+    refs = [save(tmp_path / f"{n}.png", plain((8, 8), n + 1)) for n in range(5)]
     refs[1][1].path.write_bytes(b"no image at all")
     refs[3][1].path.unlink()
     found = list(ensemble(always(0.2, 0.8)).predict(refs, FreshImages()))
@@ -207,7 +215,7 @@ def test_an_image_that_cannot_be_read_is_refused_and_the_others_go_on(tmp_path: 
 
 
 def test_through_the_cache_it_is_refused_alike(tmp_path: Path) -> None:
-    refs = [save(tmp_path / f"{n}.png", np.full((8, 8), n)) for n in range(3)]
+    refs = [save(tmp_path / f"{n}.png", plain((8, 8), n + 1)) for n in range(3)]
     refs[0][1].path.write_bytes(b"no image at all")
     refs[1][1].path.unlink()
     fresh = list(ensemble(always(0.2, 0.8)).predict(refs, FreshImages()))
@@ -217,7 +225,7 @@ def test_through_the_cache_it_is_refused_alike(tmp_path: Path) -> None:
 
 
 def test_an_image_that_one_fold_cannot_prepare_has_no_answer_of_the_others(tmp_path: Path) -> None:
-    ref, other = save(tmp_path / "a.png", np.full((8, 8), 9)), save(tmp_path / "b.png", np.full((8, 8), 9))
+    ref, other = save(tmp_path / "a.png", plain((8, 8), 9)), save(tmp_path / "b.png", plain((8, 8), 9))
     refusing = [step_from({"step": "window", "centre": 40, "width": 400})]  # meant in HU
     asked = ensemble(always(0.2, 0.8), always(0.2, 0.8), steps=[(), refusing])
     for one in asked.predict([ref, other], FreshImages()):
@@ -229,8 +237,8 @@ def test_an_image_that_one_fold_cannot_prepare_has_no_answer_of_the_others(tmp_p
     ("channels", "shape", "words"), [(1, (8, 8, 3), "grey images.*3 channel"), (3, (8, 8), "colour images.*1 channel")]
 )
 def test_an_image_of_other_channels_is_refused_in_words(tmp_path: Path, channels: int, shape, words: str) -> None:
-    refs = [save(tmp_path / "wrong.png", np.full(shape, 5))]
-    refs.append(save(tmp_path / "right.png", np.full((8, 8) if channels == 1 else (8, 8, 3), 5)))
+    refs = [save(tmp_path / "wrong.png", plain(shape, 5))]
+    refs.append(save(tmp_path / "right.png", plain((8, 8) if channels == 1 else (8, 8, 3), 5)))
     wrong, right = ensemble(always(0.2, 0.8), channels=channels).predict(refs, FreshImages())
     assert right.refused is None
     assert wrong.refused is not None
@@ -279,7 +287,7 @@ def test_an_answer_that_is_no_number_is_a_refusal_and_never_a_finding(bad: float
 
 def test_the_scores_of_the_folds_are_averaged(tmp_path: Path) -> None:
     asked = ensemble(always(0.2, 0.8), always(0.6, 0.4), always(0.1, 0.9))
-    (found,) = asked.predict([save(tmp_path / "a.png", np.full((8, 8), 9))], FreshImages())
+    (found,) = asked.predict([save(tmp_path / "a.png", plain((8, 8), 9))], FreshImages())
     assert found.scores == pytest.approx({"cyst": 0.3, "stone": 0.7})
     (finding,) = found.findings
     assert (finding.label, finding.region) == ("stone", None)
@@ -295,7 +303,7 @@ def test_every_fold_sees_the_image_as_its_own_steps_prepare_it(tmp_path: Path) -
         return torch.tensor([1 - image.mean() / 10, image.mean() / 10])
 
     asked = ensemble(Says(share), Says(share), Says(share), steps=chains)
-    ref = save(tmp_path / "a.png", np.full((8, 8), 100))
+    ref = save(tmp_path / "a.png", plain((8, 8), 100))
     (found,) = asked.predict([ref], FreshImages())
     assert found.scores["stone"] == pytest.approx((0.5 + 0.5 + 0.1) / 3)
 
@@ -310,7 +318,7 @@ def test_every_fold_sees_the_image_as_its_own_steps_prepare_it(tmp_path: Path) -
     ],
 )
 def test_what_is_stated_is_the_one_class_or_all_that_are_likely(tmp_path: Path, task, scores, labels) -> None:
-    ref = save(tmp_path / "a.png", np.full((8, 8), 9))
+    ref = save(tmp_path / "a.png", plain((8, 8), 9))
     (found,) = ensemble(always(*scores), task=task).predict([ref], FreshImages())
     assert [finding.label for finding in found.findings] == labels
     assert found.scores == pytest.approx(dict(zip(CLASSES, scores, strict=True)))
@@ -319,17 +327,17 @@ def test_what_is_stated_is_the_one_class_or_all_that_are_likely(tmp_path: Path, 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 16])
 def test_images_of_any_sizes_are_answered_in_the_order_they_were_given(tmp_path: Path, batch_size: int) -> None:
     sizes = [(8, 8), (8, 9), (8, 8), (7, 7), (8, 9), (8, 8), (9, 9)]
-    refs = [save(tmp_path / f"{n}.png", np.full(size, 10 * n)) for n, size in enumerate(sizes)]
+    refs = [save(tmp_path / f"{n}.png", plain(size, 10 * n + 10)) for n, size in enumerate(sizes)]
     model = Says(lambda image: torch.tensor([1 - image.mean() / 100, image.mean() / 100]))
     found = list(ensemble(model, batch_size=batch_size).predict(refs, FreshImages()))
     assert [one.case_id for one in found] == [name for name, _ in refs]
-    assert [one.scores["stone"] for one in found] == pytest.approx([n / 10 for n in range(len(sizes))])
+    assert [one.scores["stone"] for one in found] == pytest.approx([(n + 1) / 10 for n in range(len(sizes))])
     assert all(shape[0] <= batch_size for shape in model.seen)
     assert sum(shape[0] for shape in model.seen) == len(sizes)
 
 
 def test_answers_come_while_later_images_are_not_yet_read(tmp_path: Path) -> None:
-    refs = [save(tmp_path / f"{n}.png", np.full((8, 8), n)) for n in range(4)]
+    refs = [save(tmp_path / f"{n}.png", plain((8, 8), n + 1)) for n in range(4)]
     model = always(0.2, 0.8)
     answers = ensemble(model, batch_size=2).predict(refs, FreshImages())
     next(answers)
@@ -339,14 +347,17 @@ def test_answers_come_while_later_images_are_not_yet_read(tmp_path: Path) -> Non
 def test_a_model_that_was_left_in_training_answers_as_in_use(tmp_path: Path) -> None:
     model = always(0.2, 0.8)
     model.train()
-    ref = save(tmp_path / "a.png", np.full((8, 8), 9))
+    ref = save(tmp_path / "a.png", plain((8, 8), 9))
     (found,) = ensemble(model).predict([ref], FreshImages())
     assert found.scores == pytest.approx({"cyst": 0.2, "stone": 0.8})  # dropout would double or drop them
 
 
 def test_nothing_found_is_an_answer_and_not_a_refusal(tmp_path: Path) -> None:
-    ref = save(tmp_path / "a.png", np.full((20, 20), 9))
-    (found,) = ensemble(Finder(), task="masks").predict([ref], FreshImages())
+    class Blind(Finder):
+        def _marks(self, image: Tensor) -> Marks:
+            return Marks(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64), torch.zeros(0, 9, 9))
+
+    (found,) = ensemble(Blind(), task="masks").predict([save(tmp_path / "a.png", plain((20, 20), 9))], FreshImages())
     assert found.refused is None
     assert found.findings == ()
-    assert list(ensemble(Finder(), task="masks").predict([], FreshImages())) == []
+    assert list(ensemble(Blind(), task="masks").predict([], FreshImages())) == []
