@@ -19,7 +19,7 @@ from overread.image import Image
 from overread.models.contract import Batch, Model, Output
 from overread.preprocessing.section import step_from
 from overread.preprocessing.step import Step, prepare
-from overread.progress import Silent
+from overread.progress import Progress, Silent
 from overread.provenance import seed_for
 from overread.training.crossval import FittedFold, Plan, fit_folds
 from overread.training.loop import fabric_for
@@ -85,8 +85,8 @@ class Judge:
         return float(model.line.weight.detach().sum().sigmoid())
 
 
-def fitted(manifest: Manifest, folds: Sequence[Fold], folder: Path, **how: Any) -> list[FittedFold]:
-    plan = Plan(
+def plan_of(manifest: Manifest, folder: Path, **how: Any) -> Plan:
+    return Plan(
         **{
             "manifest": manifest,
             "images": PreparedImages(folder / "cache"),
@@ -100,7 +100,13 @@ def fitted(manifest: Manifest, folds: Sequence[Fold], folder: Path, **how: Any) 
             **how,
         }
     )
-    return list(fit_folds(plan, folds, folder=folder / "folds", progress=Silent()))
+
+
+def fitted(
+    manifest: Manifest, folds: Sequence[Fold], folder: Path, *, progress: Progress | None = None, **how: Any
+) -> list[FittedFold]:
+    plan = plan_of(manifest, folder, **how)
+    return list(fit_folds(plan, folds, folder=folder / "folds", progress=progress or Silent()))
 
 
 def pixels_of(manifest: Manifest, keys: Sequence[str]) -> np.ndarray:
@@ -200,18 +206,7 @@ def test_folds_that_were_interrupted_go_on_to_the_same_bits(manifest, folds, tmp
     expected = fitted(manifest, folds, tmp_path / "whole")
     plan_folder = tmp_path / "cut"
     with pytest.raises(KeyboardInterrupt):
-        plan = Plan(
-            manifest=manifest,
-            images=PreparedImages(plan_folder / "cache"),
-            steps=(Z_SCORE,),
-            build=Line,
-            augmentation=AugmentationSection(flip=True, noise=0.1),
-            training=TrainingSection(epochs=2, batch_size=4, warmup_epochs=0.5),
-            seed=3,
-            fabric=fabric_for("cpu", "float32"),
-            judge=Judge(),
-        )
-        list(fit_folds(plan, folds, folder=plan_folder / "folds", progress=Stop("fold 2 of 3: epoch 1")))
+        fitted(manifest, folds, plan_folder, progress=Stop("fold 2 of 3: epoch 1"))
     written = (plan_folder / "folds" / "fold-0" / "checkpoint.safetensors").stat().st_mtime_ns
     again = fitted(manifest, folds, plan_folder)
     assert (plan_folder / "folds" / "fold-0" / "checkpoint.safetensors").stat().st_mtime_ns == written
@@ -250,17 +245,7 @@ def test_every_fold_starts_from_weights_of_its_own_that_the_seed_of_the_recipe_g
 
 
 def test_models_come_one_by_one_so_that_a_fold_can_be_used_before_the_next_is_fitted(manifest, folds, tmp_path) -> None:
-    plan = Plan(
-        manifest=manifest,
-        images=PreparedImages(tmp_path / "cache"),
-        steps=(Z_SCORE,),
-        build=Line,
-        augmentation=AugmentationSection(),
-        training=TrainingSection(epochs=1, batch_size=4),
-        seed=3,
-        fabric=fabric_for("cpu", "float32"),
-        judge=Judge(),
-    )
+    plan = plan_of(manifest, tmp_path)
     results = fit_folds(plan, folds, folder=tmp_path / "folds", progress=Silent())
     next(results)
     assert sorted(path.name for path in (tmp_path / "folds").iterdir()) == ["fold-0"]
