@@ -70,6 +70,17 @@ def test_a_box_stays_around_its_lesion(size, placed, section, seed) -> None:
 
 
 @FEW
+@given(sizes, boxes_of, st.sampled_from([1 / 3, 3.0]), seeds)
+def test_a_crop_that_is_much_enlarged_or_shrunk_moves_its_box_by_no_half_pixel(size, placed, zoom, seed) -> None:
+    pixels, marks = drawn(size, (*placed[:2], placed[2] + 16, placed[3] + 16), masks=False)
+    section = AugmentationSection(zoom=(zoom, zoom), crop=96 if zoom > 1 else 48)
+    image, truths = augment(pixels, marks, section, np.random.default_rng(seed))
+    assert truths is not None
+    if len(truths.boxes) and (truths.boxes[0, 2:] - truths.boxes[0, :2]).min() >= 4:
+        np.testing.assert_allclose(truths.boxes[0].numpy(), bright_box(image), atol=0.3)
+
+
+@FEW
 @given(sizes, boxes_of, moves, st.sampled_from([0.0, 15.0, 90.0]), seeds)
 def test_a_mask_covers_its_lesion_and_nothing_else(size, placed, section, degrees, seed) -> None:
     section = section.model_copy(update={"rotation_degrees": degrees})
