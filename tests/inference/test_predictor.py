@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from overread.data.manifest import ImageRef
 from overread.data.prepared import PreparedImages
 from overread.image import Image, Source
-from overread.inference.predictor import Ensemble, FreshImages, Network
+from overread.inference.predictor import Ensemble, FreshImages, Network, found_marks
 from overread.models.contract import Batch, Marks, Model, Output
 from overread.preprocessing.section import step_from
 from overread.preprocessing.step import Step, prepare
@@ -198,6 +198,39 @@ def test_what_is_marked_in_the_padding_is_no_finding(tmp_path: Path) -> None:
     assert finding.label == "stone"
     assert finding.region is not None
     assert finding.region.box == (10, 0, 20, 10)
+
+
+class Outlines(Finder):
+    """Marks one box whose mask fills the seventh tenth of its rows and the first fifth of its columns."""
+
+    def _marks(self, image: Tensor) -> Marks:
+        cells = torch.zeros(1, 20, 20)
+        cells[0, 12:14, :4] = 1
+        return Marks(torch.tensor([[10.0, 5.0, 30.0, 45.0]]), torch.tensor([0.9]), torch.tensor([1]), cells)
+
+
+def test_a_mask_keeps_its_size_where_its_box_reaches_into_the_padding(tmp_path: Path) -> None:
+    steps = [step_from({"step": "resize", "height": 60, "width": 60})]  # 20 rows of padding above and below
+    ref = save(tmp_path / "a.png", np.arange(1200).reshape(20, 60) % 250)
+    for picture in (Outlines(), Outlines()), (Outlines(),):
+        (found,) = ensemble(*picture, steps=[steps] * len(picture), task="masks").predict([ref], FreshImages())
+        (finding,) = found.findings
+        assert finding.region is not None
+        assert finding.region.box == pytest.approx((10, 0, 30, 20))  # cut to the image
+        assert finding.region.mask is not None
+        assert finding.region.mask.box == (10, 9, 14, 13)
+
+
+def test_a_mask_is_mirrored_back_with_its_image() -> None:
+    pixels = np.arange(50 * 60, dtype=np.float32).reshape(1, 50, 60)
+    mirror = np.diag([-1.0, 1, 1, 1])
+    mirror[0, 3] = 59
+    mirrored = Image(pixels).with_pixels(pixels[:, :, ::-1], by="mirror", index_map=mirror)
+    (mark,) = found_marks(Outlines()._marks(torch.zeros(1)), mirrored)
+    assert mark.box == (30, 5, 50, 45)
+    assert mark.mask is not None
+    assert np.argwhere(mark.mask.any(0)).ravel().tolist() == [16, 17, 18, 19]
+    assert np.argwhere(mark.mask.any(1)).ravel().tolist() == [12, 13]
 
 
 def test_an_image_that_cannot_be_read_is_refused_and_the_others_go_on(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ class FoundMark:
     """One mark in the original grid.
 
     Args:
-        box: where.
+        box: where; it may reach out of the image, where the prepared one was padded.
         score: in [0, 1].
         class_index: which class.
         mask: `(m, m)` in [0, 1] inside the box; None without masks.

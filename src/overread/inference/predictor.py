@@ -18,7 +18,7 @@ from overread.finding import Finding, Prediction, Region
 from overread.image import Image
 from overread.inference.merging import FoundMark, merge
 from overread.models.contract import Marks, Model
-from overread.preprocessing.placement import boxes_to_original, paste_mask
+from overread.preprocessing.placement import boxes_to_original, cells_to_original, clipped, paste_mask
 from overread.preprocessing.step import Step, prepare
 
 
@@ -152,15 +152,22 @@ class Ensemble:
             by_class = dict(zip(self.classes, mean, strict=True))
             findings += [Finding(label, score=by_class[label]) for label in self._stated(by_class)]
         if found is not None:
-            for mark in merge(found):
-                mask = None if mark.mask is None else paste_mask(mark.mask, mark.box, mark.shape)
-                findings.append(Finding(self.classes[mark.class_index], Region(mark.box, mask), score=mark.score))
+            findings += [
+                Finding(self.classes[mark.class_index], _region(mark), score=mark.score) for mark in merge(found)
+            ]
         return Prediction(case_id, tuple(findings), by_class, bundle_id=self.bundle_id)
 
     def _stated(self, scores: dict[str, float]) -> list[str]:
         if self.task == "single-label":
             return [max(scores, key=lambda name: scores[name])]
         return [name for name, score in scores.items() if score >= 0.5]
+
+
+def _region(mark: FoundMark) -> Region:
+    """Where a mark is, cut to its image; its mask fills the whole box, also what was cut off."""
+    left, top, right, bottom = clipped(np.array(mark.box), mark.shape).tolist()
+    mask = None if mark.mask is None else paste_mask(mark.mask, mark.box, mark.shape)
+    return Region((left, top, right, bottom), mask)
 
 
 def _numbers(scores: Tensor | None, marks: Sequence[Marks] | None, place: int) -> list[Tensor]:
@@ -175,20 +182,21 @@ def _numbers(scores: Tensor | None, marks: Sequence[Marks] | None, place: int) -
 def found_marks(marks: Marks, image: Image) -> list[FoundMark]:
     """Marks of a prepared image in the grid of the image as it was read; those outside of it are dropped."""
     boxes = boxes_to_original(marks.boxes.double().cpu().numpy(), image)
-    masks = None if marks.masks is None else marks.masks.float().cpu().numpy()
-    rows, columns = image.original_shape[-2:]
+    masks = None if marks.masks is None else cells_to_original(marks.masks.float().cpu().numpy(), image)
+    rows, columns = image.original_shape
+    inside = clipped(boxes, (rows, columns))
     found = []
-    for index, (left, top, right, bottom) in enumerate(boxes.tolist()):
-        if right > left and bottom > top:
-            found.append(
-                FoundMark(
-                    box=(left, top, right, bottom),
-                    score=float(marks.scores[index]),
-                    class_index=int(marks.classes[index]),
-                    mask=None if masks is None else masks[index],
-                    shape=(rows, columns),
-                )
+    for index in np.flatnonzero((inside[:, 2] > inside[:, 0]) & (inside[:, 3] > inside[:, 1])).tolist():
+        left, top, right, bottom = boxes[index].tolist()
+        found.append(
+            FoundMark(
+                box=(left, top, right, bottom),
+                score=float(marks.scores[index]),
+                class_index=int(marks.classes[index]),
+                mask=None if masks is None else masks[index],
+                shape=(rows, columns),
             )
+        )
     return found
 
 

@@ -31,13 +31,28 @@ def boxes_to_prepared(boxes: NDArray[np.floating], image: Image) -> Boxes:
         InputError: for a volume, or an image that was turned.
     """
     columns, rows = _axes(image)
-    return _clipped(_moved(boxes, columns.to_prepared, rows.to_prepared), image.shape)
+    return clipped(_moved(boxes, columns.to_prepared, rows.to_prepared), image.shape)
 
 
 def boxes_to_original(boxes: NDArray[np.floating], image: Image) -> Boxes:
-    """Boxes of the prepared image in the original one; the way back of `boxes_to_prepared`."""
+    """Boxes of the prepared image in the original one; the way back of `boxes_to_prepared`.
+
+    What lies in the padding of the prepared image lies outside of the original one: see `clipped`.
+    """
     columns, rows = _axes(image)
-    return _clipped(_moved(boxes, columns.to_original, rows.to_original), image.original_shape)
+    return _moved(boxes, columns.to_original, rows.to_original)
+
+
+def clipped(boxes: NDArray[np.floating], shape: tuple[int, ...]) -> Boxes:
+    """Boxes cut to an image of (row, column) `shape`; one that lies outside has no area left."""
+    height, width = shape
+    return np.clip(np.asarray(boxes, dtype=np.float64), 0, (width, height, width, height))
+
+
+def cells_to_original(cells: NDArray[np.floating], image: Image) -> NDArray[np.floating]:
+    """Masks `(mark, m, m)` inside their boxes, turned back where the prepared image is mirrored."""
+    columns, rows = _axes(image)
+    return cells[:, :: -1 if rows.step < 0 else 1, :: -1 if columns.step < 0 else 1]
 
 
 def mask_to_prepared(mask: Bitmap, image: Image) -> Bitmap:
@@ -152,11 +167,6 @@ def _moved(boxes: NDArray[np.floating], columns: Callable[[Line], Line], rows: C
     new[:, 0::2] = np.sort(columns(old[:, 0::2]), axis=1)  # a mirrored box has its edges the other way round
     new[:, 1::2] = np.sort(rows(old[:, 1::2]), axis=1)
     return new + 0.5
-
-
-def _clipped(boxes: Boxes, shape: tuple[int, ...]) -> Boxes:
-    height, width = shape
-    return np.clip(boxes, 0, (width, height, width, height))
 
 
 def _require_shape(shape: tuple[int, ...], image: Image) -> None:
