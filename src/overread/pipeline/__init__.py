@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from overread import recipe as recipes
-from overread.bundle import Bundle, bundle_folder, load_bundle
+from overread.bundle import bundle_folder, load_bundle
 from overread.data.manifest import Manifest, Problem, Split
 from overread.data.prepared import PreparedImages
 from overread.data.problems import problems
@@ -105,7 +105,8 @@ def train(
             progress.say("this run is finished already; nothing was done again")
             shutil.rmtree(folder / "folds", ignore_errors=True)  # where it was killed at its last breath
             return out
-        found = _problems(manifest, images, progress, whole=whole, recipe=chosen)
+        found = _problems(manifest, images, progress, whole=whole, folds=_folds(chosen))
+        _stop_at_errors(manifest, found)
         cross_validate(chosen, manifest, found, folder, images=images, device=device, progress=progress)
         shutil.rmtree(folder / "folds", ignore_errors=True)
     return out
@@ -150,7 +151,8 @@ def evaluate(
             )
     images = PreparedImages()
     with fresh_folder(out) as folder:
-        found = _problems(manifest, images, progress, whole=whole, of=model)
+        found = _problems(manifest, images, progress, whole=whole)
+        _stop_at_errors(manifest, found)
         return evaluate_bundle(
             model,
             bundle_folder(bundle),
@@ -224,17 +226,19 @@ def _trainable(manifest: Manifest) -> Manifest:
     )
 
 
+def _folds(recipe: Recipe) -> int | None:
+    return recipe.data.folds if recipe.data.scheme == "k-fold" else None
+
+
 def _problems(
     manifest: Manifest,
     images: PreparedImages,
     progress: Progress,
     *,
     whole: Manifest | None = None,
-    recipe: Recipe | None = None,
-    of: Bundle | None = None,
+    folds: int | None = None,
 ) -> list[Problem]:
-    """All problems of a data set, or of the part of a whole one that is to be used; where it is, errors stop."""
-    folds = recipe.data.folds if recipe is not None and recipe.data.scheme == "k-fold" else None
+    """All problems of a data set, or of the part of a whole one that is to be used."""
     for case in progress.track(manifest.cases, what="looking at the images"):
         for ref in case.images:
             with suppress(UnreadableImage):  # named below, with all others
@@ -243,8 +247,11 @@ def _problems(
     if whole is not None:  # a part by itself does not show that its patients are in another part too
         leaks = [one for one in problems(whole, readable=False) if one.name == "patient-in-two-splits"]
         found = [*leaks, *(one for one in found if one.name != "patient-in-two-splits")]
+    return found
+
+
+def _stop_at_errors(manifest: Manifest, found: Sequence[Problem]) -> None:
     errors = [problem for problem in found if problem.severity == "error"]
-    if errors and (recipe is not None or of is not None):
+    if errors:
         listed = "\n".join(f"  {problem.message}" for problem in errors)
         raise ManifestError(f"'{manifest.name}' has errors and was not used:\n{listed}\nSee: overread inspect DATA")
-    return found

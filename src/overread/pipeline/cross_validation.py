@@ -9,6 +9,7 @@ from overread.bundle import FOLDER, Bundle, FoldRecord, save_bundle
 from overread.data.manifest import Case, Manifest, Problem
 from overread.data.prepared import PreparedImages
 from overread.data.split import Fold, folds_of
+from overread.errors import InputError
 from overread.evaluation.estimate import Estimate
 from overread.export.content import ReportContent
 from overread.export.report import write_report
@@ -18,7 +19,7 @@ from overread.inference.assessment import Assessment
 from overread.inference.predictor import Ensemble
 from overread.models.contract import Model, Shape
 from overread.pipeline import presenting
-from overread.pipeline.assembly import build_model, ensemble_of
+from overread.pipeline.assembly import build_model, device_for, ensemble_of
 from overread.preprocessing.step import Step, learns
 from overread.progress import Progress
 from overread.provenance import environment
@@ -47,7 +48,7 @@ def cross_validate(
     The validation part of a fold chooses the epoch and the operating point; nothing that is reported rests on it.
     """
     folds = folds_of(manifest, recipe.data, seed=recipe.seed, same=images.digests(manifest))
-    fabric = fabric_for(device, recipe.training.precision)
+    fabric = fabric_for(device_for(device), recipe.training.precision)
     channels = _prepare(recipe, manifest, images, progress)
     shape = Shape(manifest.task, len(manifest.classes), channels)
 
@@ -101,7 +102,7 @@ class _Results:
         self.folds = folds
         self.fitted: list[FittedFold] = []
         self.validated: list[Prediction] = []
-        self.thresholds: dict[str, float] = {}
+        self.thresholds: dict[int, float] = {}
         self.tested: list[Prediction] = []
         self.tested_in: dict[str, int] = {}
         self._cases = {case.case_id: case for case in manifest.cases}
@@ -115,16 +116,16 @@ class _Results:
         self.tested += tested
         self.tested_in |= dict.fromkeys(fold.fold.test, fold.fold.index)
         # each fold is measured at its own operating point: the validation part of another fold holds its test cases
-        own = Assessment.of(self.manifest, validated, 0.0).best_threshold()
-        self.thresholds |= dict.fromkeys(fold.fold.test, own)
+        self.thresholds[fold.fold.index] = Assessment.of(self.manifest, validated, 0.0).best_threshold()
 
     def assessment(self) -> Assessment:
         """The test predictions, at the operating points that the validation predictions chose."""
-        return Assessment.of(self.manifest, self.tested, self.thresholds)
+        own = {case_id: self.thresholds[index] for case_id, index in self.tested_in.items()}
+        return Assessment.of(self.manifest, self.tested, own)
 
     @property
     def threshold(self) -> float:
-        """The operating point of the bundle, chosen on the validation parts of all folds."""
+        """The operating point of the bundle: of all validation parts, where a case that is in several counts once."""
         return Assessment.of(self.manifest, self.validated, 0.0).best_threshold()
 
     @property
@@ -134,11 +135,21 @@ class _Results:
 
 def _prepare(recipe: Recipe, manifest: Manifest, images: PreparedImages, progress: Progress) -> int:
     """Prepare every image once, where no step must learn first; gives their channels."""
+    _refuse_volumes(manifest, images)
     steps = recipe.preprocessing.steps
     if not learns(steps):
         for case in progress.track(manifest.cases, what="preparing images"):
             images.get(case.images[0], steps)
     return images.channels(manifest, steps)
+
+
+def _refuse_volumes(manifest: Manifest, images: PreparedImages) -> None:
+    volumes = [case.case_id for case in manifest.cases if len(images.facts(case.images[0]).shape) != 2]
+    if volumes:
+        raise InputError(
+            f"{len(volumes)} of {len(manifest.cases)} images are volumes, such as that of case '{volumes[0]}'; models "
+            "learn from flat images. Give single slices as images of their own."
+        )
 
 
 def _predict(ensemble: Ensemble, cases: Iterable[Case], images: PreparedImages) -> list[Prediction]:
@@ -209,6 +220,7 @@ def _write(
             split=None,
             scheme=scheme,
             threshold=bundle.threshold,
+            thresholds_of_folds=results.thresholds,
             warnings=warnings,
             refused=results.refused,
             bundle_id=bundle.bundle_id,

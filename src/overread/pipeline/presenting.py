@@ -151,12 +151,18 @@ def evaluation_json(
     split: str | None,
     scheme: str,
     threshold: float,
+    thresholds_of_folds: Mapping[int, float] | None = None,
     warnings: Sequence[str],
     refused: Sequence[Prediction],
     bundle_id: str | None,
 ) -> dict[str, object]:
-    """The content of `evaluation.json`: the estimates, and what they were made from."""
+    """The content of `evaluation.json`: the estimates, and what they were made from.
+
+    `threshold` is the operating point that a bundle reads with. In cross-validation no number rests on it, but on
+    `threshold_of_each_fold`.
+    """
     manifest = assessment.manifest
+    of_folds = [value for _, value in sorted((thresholds_of_folds or {}).items())]
     return {
         "format": "overread-evaluation",
         "version": 1,
@@ -173,6 +179,7 @@ def evaluation_json(
         },
         "scheme": scheme,
         "threshold": threshold if manifest.marks_lesions else None,
+        "threshold_of_each_fold": of_folds if manifest.marks_lesions and of_folds else None,
         "bundle": bundle_id,
         "warnings": list(warnings),
         "refused": [{"case_id": one.case_id, "reason": one.refused} for one in refused],
@@ -194,7 +201,7 @@ def scheme_of(section: DataSection, folds: Sequence[Fold]) -> str:
     """How the data were parted, in a sentence or two."""
     said = {
         "k-fold": f"Cross-validation with {len(folds)} folds, parted by patient: every case was judged by a model that "
-        "never saw its patient.",
+        f"never saw its patient. The bundle averages these {len(folds)} networks and was not measured as a whole.",
         "hold-out": f"{section.held_out:.0%} of the cases were held out, whole patients, and the model never saw them.",
         "official": "Measured on the data set's own validation split, which the model never saw.",
     }[section.scheme]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
-from overread.errors import InputError, NonFiniteLoss
+from overread.errors import NonFiniteLoss
 from overread.models.contract import Batch, Model
 from overread.progress import Progress
 from overread.provenance import seed_for
@@ -80,16 +80,9 @@ class Fitted:
 
 
 def fabric_for(device: str, precision: str) -> Fabric:
-    """The device and precision of training.
-
-    Raises:
-        InputError: a device that is not there.
-    """
-    if device == "cuda" and not torch.cuda.is_available():
-        raise InputError("device: 'cuda' was asked for and this machine offers none. Use 'auto' or 'cpu'.")
+    """The device, "cpu" or "cuda", and the precision of training."""
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it tells on stderr what was asked for
-    accelerator = {"auto": "auto", "cpu": "cpu", "cuda": "cuda"}[device]
-    return Fabric(accelerator=accelerator, devices=1, precision="bf16-mixed" if precision == "bf16" else "32-true")
+    return Fabric(accelerator=device, devices=1, precision="bf16-mixed" if precision == "bf16" else "32-true")
 
 
 def fit(

@@ -1,0 +1,95 @@
+"""Who chooses the operating point, and who is measured at it."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from overread.data.manifest import Case, ImageRef, Manifest
+from overread.data.prepared import PreparedImages
+from overread.data.section import DataSection
+from overread.data.split import Fold
+from overread.errors import InputError
+from overread.finding import Finding, Prediction, Region
+from overread.pipeline import presenting
+from overread.pipeline.assembly import device_for
+from overread.pipeline.cross_validation import _refuse_volumes, _Results
+
+STONE = Region((5, 5, 15, 15))
+ELSEWHERE = Region((30, 30, 40, 40))
+FOLDS = (Fold(0, ("c",), ("d",), ("a", "b")), Fold(1, ("a",), ("b",), ("c", "d")))
+
+
+def marked(folder: Path = Path()) -> Manifest:
+    cases = [Case(key, f"p-{key}", (ImageRef(folder / key),), marks=(Finding("stone", STONE),)) for key in "abcd"]
+    return Manifest("set", "test", "boxes", ("stone",), tuple(cases))
+
+
+def said(key: str, *, right: float, wrong: float) -> Prediction:
+    return Prediction(key, (Finding("stone", STONE, score=right), Finding("stone", ELSEWHERE, score=wrong)))
+
+
+def results(folder: Path = Path()) -> _Results:
+    """Two folds whose networks are sure to different degrees."""
+    found = _Results(marked(folder), FOLDS)
+    for fold, right in zip(FOLDS, (0.9, 0.4), strict=True):
+        fitted: Any = SimpleNamespace(fold=fold)
+        validated = [said(key, right=right, wrong=right - 0.2) for key in fold.validation]
+        found.add(fitted, validated, [said(key, right=right - 0.1, wrong=0.05) for key in fold.test])
+    return found
+
+
+def test_the_validation_part_of_a_fold_chooses_where_that_fold_is_measured() -> None:
+    found = results()
+    assert found.thresholds == {0: 0.9, 1: 0.4}
+    assessment = found.assessment()
+    assert {key: assessment.threshold_of(key) for key in "abcd"} == {"a": 0.9, "b": 0.9, "c": 0.4, "d": 0.4}
+
+
+def test_what_is_tested_has_no_say_in_the_operating_point() -> None:
+    found = results()
+    whole, own = found.threshold, dict(found.thresholds)
+    found.tested = [said(key, right=0.01, wrong=0.99) for key in "abcd"]
+    assert (found.threshold, found.thresholds) == (whole, own)
+
+
+def test_the_evaluation_names_the_operating_point_of_every_fold(tmp_path: Path) -> None:
+    for key in "abcd":
+        (tmp_path / key).write_text(key)
+    found = results(tmp_path)
+    told = presenting.evaluation_json(
+        found.assessment(), [], split=None, scheme="", threshold=0.5, warnings=[], refused=[], bundle_id=None,
+        thresholds_of_folds=found.thresholds,
+    )  # fmt: skip
+    assert told["threshold_of_each_fold"] == [0.9, 0.4]
+
+
+def test_folds_are_not_sold_as_the_bundle_that_averages_them() -> None:
+    folded = presenting.scheme_of(DataSection(), FOLDS)
+    assert "2 networks" in folded
+    assert "not measured" in folded
+    assert "not measured" not in presenting.scheme_of(DataSection(scheme="hold-out"), FOLDS[:1])
+
+
+def test_volumes_are_refused_in_words_before_anything_is_learned(tmp_path: Path) -> None:
+    np.savez(tmp_path / "set.npz", volume=np.ones((4, 8, 8)), flat=np.ones((8, 8)))
+    case, flat = (
+        Case(name, name, (ImageRef(tmp_path / "set.npz", name),), labels={"x": True}) for name in ("volume", "flat")
+    )
+    images = PreparedImages(tmp_path / "cache")
+    manifest = Manifest("set", "test", "single-label", ("x",), (flat,))
+    _refuse_volumes(manifest, images)
+    with pytest.raises(InputError, match=r"1 of 2 images are volumes, such as that of case 'volume'"):
+        _refuse_volumes(manifest.with_cases((flat, case)), images)
+
+
+def test_the_graphics_card_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(InputError, match="cuda was asked for"):
+        device_for("cuda")
+    assert device_for("auto") == device_for("cpu") == "cpu"
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert device_for("auto") == device_for("cuda") == "cuda"
+    assert device_for("cpu") == "cpu"
