@@ -54,6 +54,11 @@ KINDS: Mapping[str, Kind] = {
         "warning", "Columns kept as attributes and not learned from", "Check that none of them is a label."
     ),
     "similar-class-names": Kind("error", "Classes that differ in upper and lower case only", "Write each in one way."),
+    "several-labels-in-one-cell": Kind(
+        "warning",
+        "Classes that seem to be several labels in one cell, learned as classes of their own",
+        "If they are, give each label a column of its own with 0 and 1.",
+    ),
     "unknown-label": Kind(
         "warning", "Cases with a label that is not known", "They are not learned from where unknown."
     ),

@@ -105,6 +105,67 @@ def test_words_among_several_label_columns_are_refused_with_the_column_and_its_v
         _read(tmp_path, "file,edema,nodule\na.png,1,maybe\nb.png,0,yes\n")
 
 
+def test_a_long_list_of_words_is_counted_and_not_quoted_for_it_may_be_names(tmp_path: Path):
+    names = [f"{number}.png" for number in range(12)]
+    _images(tmp_path, names)
+    rows = [f"{name},Doe Jane {n // 2},{'x' if n % 2 else 'y'}" for n, name in enumerate(names)]
+    with pytest.raises(SourceError, match=r"'Person' says 6 different words") as refused:
+        _read(tmp_path, "\n".join(["file,Person,finding", *rows]))
+    assert "Jane" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["Pat.-Nr.", "PatientName", "Patientennummer", "MRN", "Patient No", "Participant ID"])
+def test_patients_are_known_by_what_hospitals_call_their_column(tmp_path: Path, name: str):
+    names = [f"{number}.png" for number in range(12)]
+    _images(tmp_path, names)
+    rows = [f"{file},{4711 + n // 2},{'x' if n % 2 else 'y'}" for n, file in enumerate(names)]
+    manifest = _read(tmp_path, "\n".join([f"file,{name},finding", *rows]))
+    assert len({case.patient_id for case in manifest.cases}) == 6
+    assert manifest.classes == ("x", "y")
+    assert not manifest.cases[0].attributes
+    assert not manifest.found
+
+
+def test_a_second_column_of_patients_is_neither_label_nor_attribute(tmp_path: Path):
+    _images(tmp_path, ["a.png", "b.png", "c.png", "d.png"])
+    manifest = _read(
+        tmp_path,
+        "file,patient_name,patient_id,finding\na.png,Doe,1,x\nb.png,Doe,1,y\nc.png,Roe,2,x\nd.png,Roe,2,y\n",
+    )
+    assert [case.patient_id for case in manifest.cases] == ["1", "1", "2", "2"]
+    assert manifest.cases[0].attributes == {}
+    assert not manifest.found
+
+
+@pytest.mark.parametrize("name", ["path", "pathology", "pattern", "patch"])
+def test_a_column_that_only_begins_like_patient_is_none(tmp_path: Path, name: str):
+    _images(tmp_path, ["a.png", "b.png", "c.png", "d.png"])
+    manifest = _read(tmp_path, f"file,{name}\na.png,x\nb.png,y\nc.png,x\nd.png,y\n")
+    assert manifest.classes == ("x", "y")
+
+
+@pytest.mark.parametrize("mark", ["|", ";", "/", ", ", " + "])
+def test_several_labels_in_one_cell_are_warned_of(tmp_path: Path, mark: str):
+    _images(tmp_path, [f"{n}.png" for n in range(8)])
+    labels = ["edema", f"edema{mark}nodule", "nodule", "none"] * 2
+    rows = [f'{n}.png,"{label}"' for n, label in enumerate(labels)]
+    manifest = _read(tmp_path, "\n".join(["file,label", *rows]))
+    assert _problem(manifest, "several-labels-in-one-cell") == (f"edema{mark}nodule",)
+
+
+@pytest.mark.parametrize("labels", [("w/o finding", "cyst"), ("T1/N0", "T2/N1"), ("x-ray", "a, b")])
+def test_a_class_with_a_mark_in_its_name_is_no_several_labels(tmp_path: Path, labels: tuple[str, str]):
+    _images(tmp_path, ["a.png", "b.png", "c.png", "d.png"])
+    rows = [f'{name}.png,"{label}"' for name, label in zip("abcd", labels * 2, strict=True)]
+    assert not _read(tmp_path, "\n".join(["file,label", *rows])).found
+
+
+def test_a_label_column_with_too_many_values_is_named_with_the_reason(tmp_path: Path):
+    _images(tmp_path, [f"{n}.png" for n in range(5)])
+    with pytest.raises(SourceError, match=r"'label' has 3 different values in 5 rows, more than half"):
+        _read(tmp_path, "file,label\n0.png,a\n1.png,b\n2.png,c\n3.png,a\n4.png,b\n")
+
+
 def test_a_column_called_label_keeps_its_values_as_classes_and_is_chosen_among_words(tmp_path: Path):
     _images(tmp_path, ["a.png", "b.png", "c.png", "d.png"])
     assert _read(tmp_path, "file,label\na.png,0\nb.png,1\nc.png,0\nd.png,1\n").classes == ("0", "1")

@@ -17,13 +17,18 @@ from overread.data.problem_kinds import ProblemLog
 from overread.data.sources.files import split_of
 from overread.errors import SourceError
 
-_PATIENT = ("patientid", "patient", "subjectid", "subject")
+_PATIENT = (
+    *("patientid", "patient", "subjectid", "subject", "participantid", "participant", "patid", "mrn"),
+    *("patientno", "patientnr", "patientnumber", "patno", "patnr", "subjectno", "subjectnumber", "patientname"),
+    *("patientenid", "patientennr", "patientennummer", "patientenname"),
+)
 _SITE = ("site", "hospital", "scanner", "institution", "centre", "center")
 _ATTRIBUTES = ("age", "sex", "gender")
 _ATTRIBUTE_PREFIX = "attribute"
 _LABEL = ("label", "class", "target", "diagnosis", "category")
 _TRUE = ("1", "1.0", "yes", "true")
 _FALSE = ("0", "0.0", "no", "false")
+_BETWEEN_LABELS = "|;/,+&"
 _UID = re.compile(r"[0-9]+(\.[0-9]+){3,}")
 _NOT_KNOWN = ("NA", "N/A", "n/a", "NaN", "nan", "NULL", "null")  # what R, pandas and databases write
 _MOST_NUMBERS = 20
@@ -177,7 +182,7 @@ def truth(table: pd.DataFrame, path: Path, log: ProblemLog, *, besides: Sequence
     if not candidates:
         raise SourceError(
             f"{path}: a label column is expected beside the image's: words, a few whole numbers, or 0 and 1. Found "
-            f"columns {_listed(list(table.columns))}."
+            f"columns {_listed(list(table.columns))}.{_why_no_label(table)}"
         )
     words = [column for column in candidates if not _is_binary(table[column])]
     if len(candidates) > 1 and words:
@@ -185,7 +190,7 @@ def truth(table: pd.DataFrame, path: Path, log: ProblemLog, *, besides: Sequence
         if column is None:
             raise SourceError(
                 f"{path}: several label columns ({_listed(candidates)}) must each say 0 or 1 (or no and yes), or "
-                f"nothing where it is not known; column '{words[0]}' says {_listed(_values(table[words[0]]))}. Keep "
+                f"nothing where it is not known; column '{words[0]}' says {_quoted(_values(table[words[0]]))}. Keep "
                 f"one label column, or name what is no label '{_ATTRIBUTE_PREFIX}_...' (patients: 'patient_id')."
             )
         for other in candidates:
@@ -199,7 +204,7 @@ def truth(table: pd.DataFrame, path: Path, log: ProblemLog, *, besides: Sequence
 
 def attributes(table: pd.DataFrame, *, besides: Sequence[str]) -> list[dict[str, str | float | None]]:
     """What else the table says of each row: all columns that are no label and have no meaning of their own."""
-    named = {column_called(table, names) for names in (_PATIENT, _SITE, ("split",))} | set(besides)
+    named = _with_own_meaning(table) | set(besides)
     columns = [column for column in table.columns if column not in named]
     return [
         {column: _number_or_text(value) for column, value in zip(columns, row, strict=True)}
@@ -207,8 +212,14 @@ def attributes(table: pd.DataFrame, *, besides: Sequence[str]) -> list[dict[str,
     ]
 
 
+def _with_own_meaning(table: pd.DataFrame) -> set[str | None]:
+    """The columns that say neither a label nor an attribute; a second one of patients may hold their names."""
+    patients = {column for column in table.columns if canonical(column) in _PATIENT}
+    return patients | {column_called(table, _SITE), column_called(table, ("split",))}
+
+
 def _candidates(table: pd.DataFrame, log: ProblemLog, besides: Sequence[str]) -> list[str]:
-    named = {column_called(table, names) for names in (_PATIENT, _SITE, ("split",))} | set(besides)
+    named = _with_own_meaning(table) | set(besides)
     candidates = []
     for column in table.columns:
         name = canonical(column)
@@ -237,6 +248,20 @@ def _is_label(column: pd.Series) -> bool:
         whole = all(isinstance(number, float) and number.is_integer() for number in numbers)
         return whole and len(values) <= max(2, min(_MOST_NUMBERS, len(column) // 2))
     return len(values) <= max(2, min(_MOST_WORDS, len(column) // 2))
+
+
+def _why_no_label(table: pd.DataFrame) -> str:
+    """Why a column that is called a label is none, for whoever called it so."""
+    column = column_called(table, _LABEL)
+    values = [] if column is None else _values(table[column])
+    if not values:
+        return "" if column is None else f" Column '{column}' says nothing."
+    return (
+        f" Column '{column}' has {len(values)} different values in {len(table)} rows, more than half; a class needs "
+        "several images."
+        if len(values) * 2 > len(table)
+        else f" Column '{column}' does not say classes: it has {len(values)} different values."
+    )
 
 
 def _is_binary(column: pd.Series) -> bool:
@@ -278,6 +303,15 @@ def _check(found: Truth, log: ProblemLog) -> None:
     for names in by_lower.values():
         if len(names) > 1:
             log.add("similar-class-names", " / ".join(names))
+    for name in found.classes if found.task == "single-label" else ():
+        if any(_parts(name, mark) & by_lower.keys() for mark in _BETWEEN_LABELS):
+            log.add("several-labels-in-one-cell", name)
+
+
+def _parts(name: str, mark: str) -> set[str]:
+    """What stands between the marks, where there is something on both sides of one."""
+    parts = [" ".join(part.split()) for part in name.lower().split(mark)]
+    return set(parts) if len(parts) > 1 and all(parts) else set()
 
 
 def _yes(value: str) -> bool | None:
@@ -300,6 +334,11 @@ def _number_or_text(value: str) -> str | float | None:
     if re.fullmatch(r"[+-]?\d+([.,]\d+)?([eE][+-]?\d+)?", value):
         return float(value.replace(",", "."))
     return value
+
+
+def _quoted(values: Sequence[str]) -> str:
+    """A few values; many are only counted, because they may be names of people."""
+    return _listed(values) if len(values) <= 5 else f"{len(values)} different words"
 
 
 def _listed(values: Sequence[str]) -> str:
