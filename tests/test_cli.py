@@ -5,7 +5,7 @@ import subprocess
 import sys
 import types
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +139,38 @@ def test_a_refusal_is_one_message_without_a_traceback(stage: Stage, capsys: pyte
     stage.answer = SourceError("no images in data")
     assert main(["inspect", "data"]) == 1
     assert capsys.readouterr().err == "overread: no images in data\n"
+
+
+@pytest.mark.parametrize(
+    ("number", "words", "advice"),
+    [(13, "Permission denied", "Check that you may"), (28, "No space left on device", "Make room")],
+)
+def test_an_error_of_the_disk_says_where_and_what_to_do(
+    number: int, words: str, advice: str, stage: Stage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage.answer = OSError(number, words, "/data/run")
+    assert main(["inspect", "data"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"overread: '/data/run': {words}. {advice}")
+    assert "OVERREAD_CACHE" in said
+    assert "Errno" not in said
+
+
+def test_a_terminal_that_does_not_know_a_letter_stops_nothing(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    stage.answer = types.SimpleNamespace(
+        manifest=replace(manifest(case(1, "p", "benign")), name="Läsionen"), problems=[], facts={}
+    )
+    assert main(["inspect", "data"]) == 0
+    assert b"L\\xe4sionen" in written.getvalue()
+
+
+def test_inspect_says_when_no_patient_is_named(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    cases = [case(1, "c1", "benign"), case(2, "c2", "malignant")]
+    stage.answer = types.SimpleNamespace(manifest=manifest(*cases), problems=[], facts={})
+    main(["inspect", "data"])
+    assert "2 (none is named: every case counts as a patient of its own)" in capsys.readouterr().out
 
 
 def test_an_unexpected_error_asks_for_a_report_and_does_not_quote_it(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import io
 import json
 import logging
 import os
@@ -25,6 +27,10 @@ if TYPE_CHECKING:  # these take seconds to import; a command imports what it nee
     from overread.evaluation.estimate import Estimate
 
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
+_DISK_ADVICE = {
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "Check that you may read and write there"),
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "Make room"),
+}
 DEMO_FOLDER = Path("overread-demo")
 
 Run = Callable[[argparse.Namespace, Progress], int]
@@ -36,6 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0: done. 1: failed, with the reason on stderr. 2: wrong usage. 130: stopped by Ctrl-C.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # stderr does so by itself
+        sys.stdout.reconfigure(errors="backslashreplace")
     arguments = _parser().parse_args(argv)
     progress: Progress = Silent() if arguments.quiet else Bars() if sys.stderr.isatty() else Lines()
     with _listening(progress, debug=arguments.debug):
@@ -49,8 +57,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         except BrokenPipeError:  # whoever read our output has left, such as `head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return FAILED
-        except (OverreadError, OSError) as error:
+        except OverreadError as error:
             return _failed(str(error), FAILED, arguments)
+        except OSError as error:
+            return _failed(_disk_words(error), FAILED, arguments)
         except Exception as error:
             # Its own message stays away: it may quote a header, and with it a patient's name.
             reason = f"an unexpected {type(error).__name__}; run the same again with --debug and report what it prints."
@@ -62,6 +72,15 @@ def _failed(reason: str, code: int, arguments: argparse.Namespace) -> int:
         traceback.print_exc()
     print(f"overread: {reason}", file=sys.stderr)
     return code
+
+
+def _disk_words(error: OSError) -> str:
+    where = "" if error.filename is None else f"'{error.filename}': "
+    advice = _DISK_ADVICE.get(error.errno or 0, "Check this place")
+    return (
+        f"{where}{error.strerror or error}. {advice}, or name another folder; prepared images are kept where "
+        "OVERREAD_CACHE says."
+    )
 
 
 class _Tell(logging.Handler):
@@ -122,11 +141,14 @@ def _summary(manifest: Manifest) -> list[tuple[str, str]]:
     else:
         counts, unit = Counter(name for case in cases for name, present in case.labels.items() if present), "cases"
     splits = Counter(case.split or "none" for case in cases)
+    patients = str(len({case.patient_id for case in cases}))
+    if all(case.patient_id == case.case_id for case in cases):
+        patients += " (none is named: every case counts as a patient of its own)"
     what = f"{manifest.name} ({manifest.source}, {manifest.task}{', simulated' if manifest.simulated else ''})"
     return [
         ("data set", what),
         ("cases", str(len(cases))),
-        ("patients", str(len({case.patient_id for case in cases}))),
+        ("patients", patients),
         *((f"class {name}", f"{counts[name]} {unit}") for name in manifest.classes),
         ("splits", ", ".join(f"{name} {count}" for name, count in sorted(splits.items()))),
     ]

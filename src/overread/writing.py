@@ -36,11 +36,12 @@ def whole(path: Path) -> Iterator[Path]:
 
 
 def write_whole(path: Path, content: bytes | str) -> Path:
-    """Write a file so that a reader finds the old content or the new one, never a part.
+    r"""Write a file so that a reader finds the old content or the new one, never a part.
 
     Args:
         path: the file; its folder is made where it is absent. An older file of that name is replaced.
-        content: text is written as UTF-8.
+        content: text is written as UTF-8; what is no Unicode, such as bytes of an old file name, as \udcXX, which JSON
+            reads back.
 
     Returns:
         `path`.
@@ -50,7 +51,7 @@ def write_whole(path: Path, content: bytes | str) -> Path:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole(path) as temporary, open(temporary, "wb") as file:
-        file.write(content.encode() if isinstance(content, str) else content)
+        file.write(content.encode(errors="backslashreplace") if isinstance(content, str) else content)
         file.flush()
         os.fsync(file.fileno())
     return path

@@ -1,5 +1,6 @@
 """Which files are images, which are ignored, and what cases are called."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from PIL import Image
 
 from overread.data.sources.files import case_ids, integer_pixels, is_ignored, split_named_in, walk
 from overread.data.sources.headers import is_turned, size_px
-from overread.errors import SourceError
+from overread.errors import InputError, SourceError
 
 
 @settings(max_examples=50, deadline=None)
@@ -27,6 +28,27 @@ def test_case_ids_are_unique_and_fit_for_file_names_even_where_case_does_not_cou
 
 def test_a_very_long_name_gives_an_id_that_still_fits():
     assert len(case_ids(["x" * 400])["x" * 400]) <= 120
+
+
+def test_names_that_are_no_unicode_get_ids_of_their_own_too():
+    names = [os.fsdecode(b"b\xe4d.png"), os.fsdecode(b"b\xf6d.png"), os.fsdecode(b"\xe4" * 200)]
+    ids = list(case_ids(names).values())
+    assert len(set(ids)) == 3
+    assert all(case_id.encode() for case_id in ids)
+
+
+def test_a_folder_that_cannot_be_looked_into_is_refused_and_not_passed_over(tmp_path, monkeypatch):
+    (tmp_path / "locked").mkdir()
+    listed = os.scandir
+
+    def scandir(path):
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr("os.scandir", scandir)
+    with pytest.raises(InputError, match=r"'.*locked': .*Permission denied"):
+        list(walk(tmp_path))
 
 
 @pytest.mark.parametrize("name", [".DS_Store", "Thumbs.db", "README.txt", "LICENSE", "license.md", "__MACOSX", ".git"])

@@ -8,6 +8,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import tifffile
@@ -16,7 +17,7 @@ from PIL import Image as PillowImage
 
 from overread.data.manifest import Split
 from overread.data.problem_kinds import ProblemLog
-from overread.errors import SourceError
+from overread.errors import InputError, SourceError
 
 _TIFF = (".tif", ".tiff")
 _DICOM = (".dcm", ".dicom")
@@ -88,9 +89,13 @@ def folders_in(folder: Path) -> list[Path]:
 
 
 def walk(folder: Path) -> Iterator[Path]:
-    """All files below a folder that are not to be ignored, sorted; links are followed, each folder once."""
+    """All files below a folder that are not to be ignored, sorted; links are followed, each folder once.
+
+    Raises:
+        InputError: a folder that cannot be looked into; what is in it would be missing without a word.
+    """
     seen: set[str] = set()
-    for root, folders, files in os.walk(folder, followlinks=True):
+    for root, folders, files in os.walk(folder, followlinks=True, onerror=_refuse):
         real = os.path.realpath(root)
         if real in seen:
             folders.clear()
@@ -98,6 +103,13 @@ def walk(folder: Path) -> Iterator[Path]:
         seen.add(real)
         folders[:] = sorted(name for name in folders if not is_ignored(name))
         yield from (Path(root, name) for name in sorted(files) if not is_ignored(name))
+
+
+def _refuse(error: OSError) -> NoReturn:
+    raise InputError(
+        f"'{error.filename}': expected a folder that can be looked into ({error.strerror}). Check that you may read "
+        "it, or take it away."
+    ) from error
 
 
 def stem_of(name: str) -> str:
@@ -126,7 +138,7 @@ def case_ids(names: Iterable[str]) -> dict[str, str]:
     for case_id in plain.values():
         taken[case_id.lower()] = taken.get(case_id.lower(), 0) + 1
     return {
-        name: case_id if taken[case_id.lower()] == 1 else f"{case_id}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
+        name: case_id if taken[case_id.lower()] == 1 else f"{case_id}-{_digest(name)[:6]}"
         for name, case_id in plain.items()
     }
 
@@ -135,7 +147,11 @@ def _fit_for_file_name(text: str) -> str:
     fit = re.sub(r"[^\w.\-]+", "_", unicodedata.normalize("NFC", text)).lstrip("._").rstrip(".") or "case"
     if len(fit) <= _LONGEST_ID:
         return fit
-    return f"{fit[: _LONGEST_ID - 13]}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    return f"{fit[: _LONGEST_ID - 13]}-{_digest(text)[:12]}"
+
+
+def _digest(name: str) -> str:
+    return hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()
 
 
 def note_unknown(folder: Path, used: Iterable[Path], log: ProblemLog) -> None:
