@@ -17,7 +17,7 @@ from overread.evaluation.classification import (
     sensitivity,
     specificity,
 )
-from overread.evaluation.estimate import Estimate, estimates_as_json
+from overread.evaluation.estimate import Estimate
 from overread.evaluation.labels import LabelQuestion
 from overread.evaluation.metric import metrics_of
 
@@ -205,5 +205,5 @@ def test_truth_that_is_no_class_is_refused():
 
 
 def test_rows_are_strict_json():
-    rows = estimates_as_json(estimated([0, 0, 1, 1], columns([0.1, 0.6, 0.2, 0.8]), subgroup="site=A"))
+    rows = [one.as_json() for one in estimated([0, 0, 1, 1], columns([0.1, 0.6, 0.2, 0.8]), subgroup="site=A")]
     assert json.loads(json.dumps(rows, allow_nan=False))[0]["subgroup"] == "site=A"

@@ -248,6 +248,12 @@ def test_an_image_that_cannot_be_read_is_refused_and_the_others_go_on(tmp_path: 
     assert {one.bundle_id for one in found} == {"bundle-1"}
 
 
+def test_a_blank_image_has_no_answer(tmp_path: Path) -> None:
+    (found,) = ensemble(always(0.2, 0.8)).predict([save(tmp_path / "a.png", np.full((8, 8), 9))], FreshImages())
+    assert "all pixels are equal" in str(found.refused)
+    assert found.scores == {}
+
+
 def test_through_the_cache_it_is_refused_alike(tmp_path: Path) -> None:
     refs = [save(tmp_path / f"{n}.png", plain((8, 8), n + 1)) for n in range(3)]
     refs[0][1].path.write_bytes(b"no image at all")

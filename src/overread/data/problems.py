@@ -73,15 +73,6 @@ def problems(
     return sorted([*manifest.found, *log.problems()], key=lambda problem: (problem.severity != "error", problem.name))
 
 
-def duplicates(manifest: Manifest, facts: Callable[[ImageRef], ImageFacts]) -> list[tuple[str, ...]]:
-    """The ids of cases that share all pixels, one group each; for a split that must keep copies together.
-
-    Cases with an image that cannot be read are in no group.
-    """
-    known = _known(manifest, facts, ProblemLog())
-    return [tuple(case.case_id for case in group) for group in _copies(manifest, known)]
-
-
 def _known(
     manifest: Manifest, facts: Callable[[ImageRef], ImageFacts], log: ProblemLog
 ) -> dict[str, tuple[ImageFacts, ...]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -38,10 +37,5 @@ class Estimate:
     method: str
 
     def as_json(self) -> dict[str, Any]:
-        """The row of `evaluation.json`."""
+        """The row of `evaluation.json`; numbers and None only, so that the JSON is strict."""
         return asdict(self)
-
-
-def estimates_as_json(estimates: Sequence[Estimate]) -> list[dict[str, Any]]:
-    """The rows of `evaluation.json`, in order; numbers and None only, so that the JSON is strict."""
-    return [estimate.as_json() for estimate in estimates]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from overread import io
 from overread.data.manifest import ImageRef, Task
-from overread.errors import OverreadError
+from overread.errors import OverreadError, UnreadableImage
 from overread.finding import Finding, Prediction, Region
 from overread.image import Image
 from overread.inference.merging import FoundMark, merge
@@ -34,8 +34,17 @@ class FreshImages:
     """Images decoded when asked for and kept nowhere, as a reading of patients' images wants it."""
 
     def get(self, ref: ImageRef, steps: Sequence[Step]) -> Image:
-        """The image after `steps`."""
-        return prepare(io.read(ref.path, item=ref.item), steps)
+        """The image after `steps`; a blank one is refused, because a model would give it a class all the same.
+
+        Raises:
+            UnreadableImage: the file cannot be read, or all its pixels are equal.
+        """
+        image = io.read(ref.path, item=ref.item)
+        if image.pixels.min() == image.pixels.max():
+            raise UnreadableImage(
+                f"{image.source.name}: all pixels are equal, so it shows nothing. Check that it is the right image."
+            )
+        return prepare(image, steps)
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,10 +18,9 @@ from overread.export.reading import Reading
 from overread.export.report import write_report
 from overread.export.tables import write_predictions_json
 from overread.finding import Prediction
-from overread.image import Image
+from overread.inference.predictor import FreshImages
 from overread.pipeline import presenting
 from overread.pipeline.assembly import load_ensemble
-from overread.preprocessing.step import Step, prepare
 from overread.progress import Progress
 from overread.provenance import environment
 
@@ -40,7 +39,7 @@ def read_images(
     ids = case_ids(named)
     refs = [(ids[name], ImageRef(file)) for name, file in named.items()]
     ensemble = load_ensemble(bundle, weights, device=device)
-    answers = progress.track(ensemble.predict(refs, _Pictures()), what="reading", total=len(refs))
+    answers = progress.track(ensemble.predict(refs, FreshImages()), what="reading", total=len(refs))
     predictions = [presenting.shown_marks(answer, bundle.threshold) for answer in answers]
     readings = _Readings(bundle, list(named.items()), predictions)
     write_predictions_json(folder / "predictions.json", readings.without_pixels())
@@ -63,18 +62,6 @@ def read_images(
     for line in content.warnings:
         log.warning("%s", line)
     return predictions
-
-
-class _Pictures:
-    """Images as they come, but no blank ones: a model would give them a class all the same."""
-
-    def get(self, ref: ImageRef, steps: Sequence[Step]) -> Image:
-        image = io.read(ref.path, item=ref.item)
-        if image.pixels.min() == image.pixels.max():
-            raise UnreadableImage(
-                f"{image.source.name}: all pixels are equal, so it shows nothing. Check that it is the right image."
-            )
-        return prepare(image, steps)
 
 
 class _Readings(Sequence[Reading]):
