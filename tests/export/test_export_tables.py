@@ -15,6 +15,7 @@ from overread.export.reading import Reading
 from overread.export.tables import write_json, write_predictions_csv, write_predictions_json
 from overread.finding import Finding, Mask, Prediction
 
+PATIENTS = [("a", "Doe^Jane"), ("b", "Doe^Jane"), ("c", "Doe^John"), ("d", "d")]
 MakeReading = Callable[..., Reading]
 
 
@@ -42,6 +43,17 @@ def test_a_statistician_gets_the_same_auroc_from_the_table(tmp_path: Path, label
     ours = next(e.value for e in estimates if e.metric == "auroc" and e.class_name == "malignant")
     assert by_hand == pytest.approx(ours, abs=1e-12)
     assert table["score_malignant"].tolist() == scores[:, 0].tolist()
+
+
+def test_patients_are_told_apart_and_not_named(tmp_path: Path) -> None:
+    cases = [Case(name, who, (ImageRef(Path("a.png")),), labels={"a": True}) for name, who in PATIENTS]
+    readings = [Reading(Prediction(case.case_id, (), {"a": 0.5}), None, case, case.case_id) for case in cases]
+    path = write_predictions_csv(tmp_path / "p.csv", readings)
+    assert "Doe" not in path.read_text()
+    told = pd.read_csv(path)["patient_id"].tolist()
+    assert told[0] == told[1]
+    assert len(set(told)) == 3
+    assert told[3] == "d"  # no patient was named
 
 
 def test_where_classes_do_not_exclude_each_other_each_has_a_truth_column(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 from overread.data.phantom import Phantom
 from overread.data.sources import open_data
+from overread.study import pseudonym
 
 FIELDS = ["metric", "class_name", "subgroup", "value", "low", "high", "level"]
 FIELDS += ["n_cases", "n_patients", "n_positive", "method"]
@@ -75,7 +76,7 @@ def test_the_numbers_can_be_computed_again_from_the_predictions(classifier: Path
 
 
 def test_official_test_patients_have_no_part_in_a_training(classifier: Path, phantom: Phantom) -> None:
-    splits = {row["patient_id"]: row["split"] for row in rows_of(phantom.labels)}
+    splits = {pseudonym(row["patient_id"]): row["split"] for row in rows_of(phantom.labels)}
     kept_away = {patient for patient, split in splits.items() if split == "test"}
     rows = rows_of(classifier / "predictions.csv")
     assert len(kept_away) == 3

@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors import SafetensorError
 from torch import nn
 
 from overread.errors import BundleError
@@ -122,6 +123,20 @@ def test_groups_stay_apart_and_empty_ones_are_kept(tmp_path):
     found = load_checkpoint(tmp_path / "c.safetensors")
     assert found.tensors == tensors
     assert found.state == {"epoch": 4, "best": None}
+
+
+def test_a_full_disk_is_an_error_of_the_disk_and_leaves_the_old_checkpoint(tmp_path, monkeypatch):
+    path = tmp_path / "checkpoint.safetensors"
+    save_checkpoint(path, tensors={"model": {"w": torch.ones(3)}}, state={"epoch": 1})
+
+    def full(*_: object, **__: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("overread.training.checkpoint.save_file", full)
+    with pytest.raises(OSError, match=r"checkpoint.safetensors'.*No space left"):
+        save_checkpoint(path, tensors={"model": {"w": torch.zeros(3)}}, state={"epoch": 2})
+    assert load_checkpoint(path).state == {"epoch": 1}
+    assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.safetensors"]
 
 
 def test_shared_and_strided_tensors_are_saved(tmp_path):

@@ -1,4 +1,4 @@
-"""Predictions as JSON and CSV, from which every number of an evaluation can be computed again."""
+"""Predictions as JSON and CSV, from which the numbers of an evaluation can be computed again."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from overread.data.manifest import Case
 from overread.errors import InputError
 from overread.export.overlap import best_iou, region_of
 from overread.export.reading import Reading, exporters
 from overread.finding import Finding
+from overread.study import pseudonym
 from overread.writing import write_whole
 
 FORMAT_VERSION = 1
@@ -52,12 +54,13 @@ def write_predictions_csv(path: Path, readings: Sequence[Reading]) -> Path:
 
     A model that gives images a class gets one row a case: `case_id, patient_id, split, fold`, the truth (`truth`
     with the class, or one column `truth_<class>` with 1 or 0 where classes do not exclude each other), one column
-    `score_<class>` a class, and `refused` with the reason.
+    `score_<class>` a class, and `refused` with the reason. The patient is named by a pseudonym.
 
     A model that marks gets one row a mark: `kind` is "predicted", or "truth" for a true mark, or "no marks" for an
     image that has neither, or "refused". Boxes are edges in pixels of the original grid. `truth_iou` is the highest
     overlap of a predicted mark with a true mark of its label (of the masks where both have one, else of the
-    boxes); it is empty where the truth is not known.
+    boxes); it is empty where the truth is not known. Masks themselves do not fit into a table: numbers of their overlap
+    can be computed again from `predictions.json` alone.
 
     Raises:
         InputError: where two readings give scores to different classes, or a score is not a number.
@@ -129,10 +132,15 @@ def _who(reading: Reading) -> dict[str, str | int | None]:
     truth = reading.truth
     return {
         "case_id": reading.prediction.case_id,
-        "patient_id": truth.patient_id if truth else None,
+        "patient_id": _patient(truth) if truth else None,
         "split": truth.split if truth else None,
         "fold": reading.fold,
     }
+
+
+def _patient(truth: Case) -> str:
+    """Enough to group by; what a data set calls its patients may be their names."""
+    return truth.case_id if truth.patient_id == truth.case_id else pseudonym(truth.patient_id)
 
 
 def _label_table(readings: Sequence[Reading]) -> tuple[list[str], list[Row]]:

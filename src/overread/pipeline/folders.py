@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import tempfile
@@ -87,4 +88,11 @@ def fresh_folder(folder: Path) -> Iterator[Path]:
         inside = Path(name) / "out"
         inside.mkdir()
         yield inside
-        inside.replace(folder)
+        try:
+            inside.replace(folder)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise
+            raise OutputExists(
+                f"Another process wrote '{folder}' meanwhile. It was left as it is; name another folder."
+            ) from error

@@ -48,6 +48,7 @@ def save_checkpoint(path: Path, *, tensors: Mapping[str, Mapping[str, Tensor]], 
 
     Raises:
         ValueError: for a group with "/", or a state that JSON cannot say.
+        OSError: where it cannot be written, such as on a full disk.
     """
     if wrong := [group for group in tensors if "/" in group]:
         raise ValueError(f"a group of tensors has no '/' in its name; found {wrong}")
@@ -59,7 +60,10 @@ def save_checkpoint(path: Path, *, tensors: Mapping[str, Mapping[str, Tensor]], 
     }
     text = json.dumps({"groups": list(tensors), "state": state}, sort_keys=True, allow_nan=False)
     with whole(path) as temporary:
-        save_file(flat, temporary, metadata={"format": _FORMAT, "content": text, "sha256": _NO_DIGEST})
+        try:
+            save_file(flat, temporary, metadata={"format": _FORMAT, "content": text, "sha256": _NO_DIGEST})
+        except SafetensorError as error:  # it says so of a full disk too
+            raise OSError(f"'{path}': the checkpoint cannot be written ({error})") from error
         _seal(temporary)
 
 
