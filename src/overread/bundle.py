@@ -77,7 +77,7 @@ class Bundle:
         source: the name of the source that read that data set.
         simulated: whether it learned from simulated images; said wherever it is used.
         folds: one record a network, in order.
-        threshold: the score above which a mark is counted.
+        threshold: a mark is counted from this score on.
         seen: digests of all images that it learned from, to notice when it is shown one of them again.
         evaluation: how good it was found to be, as JSON of `Estimate`s.
         intended_use: what it is for and what not, in words.

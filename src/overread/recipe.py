@@ -38,7 +38,7 @@ class Recipe(BaseModel):
     """What to do with a data set, completely.
 
     Args:
-        name: what to call it; part of the name of a run's folder, so letters, digits, ".", "_" and "-" only.
+        name: what to call it in reports and bundles; letters, digits, ".", "_" and "-" only.
         seed: all randomness is made from it.
         data: how the data set is parted.
         preprocessing: which steps prepare an image.

@@ -111,8 +111,9 @@ LIMITS = {
     "training": (
         "The numbers were measured on held-out parts of one data set. Other hospitals, scanners and patients can "
         "differ; measure on their images before trusting the model there.",
-        "The intervals say what drawing other patients of the same kind would change. They do not cover wrong labels, "
-        "a data set that leaves out the hard cases, or the choice of this recipe among several on the same data.",
+        "The intervals say what drawing other patients of the same kind would change. They do not cover chance in "
+        "training, wrong labels, a data set that leaves out the hard cases, or the choice of this recipe among several "
+        "on the same data.",
         "A score is the model's own scale. It is not the probability of a disease in a patient.",
     ),
     "evaluation": (
