@@ -59,8 +59,8 @@ def write_predictions_csv(path: Path, readings: Sequence[Reading]) -> Path:
     A model that marks gets one row a mark: `kind` is "predicted", or "truth" for a true mark, or "no marks" for an
     image that has neither, or "refused". Boxes are edges in pixels of the original grid. `truth_iou` is the highest
     overlap of a predicted mark with a true mark of its label (of the masks where both have one, else of the
-    boxes); it is empty where the truth is not known. Masks themselves do not fit into a table: numbers of their overlap
-    can be computed again from `predictions.json` alone.
+    boxes); it is empty where the truth is not known. Masks themselves do not fit into a table, so numbers that rest
+    on them cannot be computed again from it to the last digit.
 
     Raises:
         InputError: where two readings give scores to different classes, or a score is not a number.
