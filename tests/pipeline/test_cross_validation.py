@@ -1,5 +1,6 @@
 """Who chooses the operating point, and who is measured at it."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -67,10 +68,21 @@ def test_the_evaluation_names_the_operating_point_of_every_fold(tmp_path: Path) 
 
 
 def test_folds_are_not_sold_as_the_bundle_that_averages_them() -> None:
-    folded = presenting.scheme_of(DataSection(), FOLDS)
+    folded = presenting.scheme_of(DataSection(), FOLDS, marked())
     assert "2 networks" in folded
     assert "not measured" in folded
-    assert "not measured" not in presenting.scheme_of(DataSection(scheme="hold-out"), FOLDS[:1])
+    assert "not measured" not in presenting.scheme_of(DataSection(scheme="hold-out"), FOLDS[:1], marked())
+
+
+@pytest.mark.parametrize("scheme", ["k-fold", "hold-out"])
+def test_nothing_is_said_of_patients_where_none_is_named(scheme: Any) -> None:
+    manifest = marked()
+    nameless = manifest.with_cases(tuple(replace(case, patient_id=case.case_id) for case in manifest.cases))
+    assert manifest.names_patients
+    assert not nameless.names_patients
+    named, unnamed = (presenting.scheme_of(DataSection(scheme=scheme), FOLDS, one) for one in (manifest, nameless))
+    assert "whole patients" in named
+    assert "patient" not in unnamed.replace("names no patients", "")
 
 
 def test_volumes_are_refused_in_words_before_anything_is_learned(tmp_path: Path) -> None:

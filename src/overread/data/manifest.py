@@ -133,6 +133,11 @@ class Manifest:
         """Whether the truth is marks (boxes or masks) and not labels of whole images."""
         return self.task in ("boxes", "masks")
 
+    @property
+    def names_patients(self) -> bool:
+        """Whether it says of any case who the patient is; where not, every image counts as a patient of its own."""
+        return any(case.patient_id != case.case_id for case in self.cases)
+
     def knows_truth_of(self, case: Case) -> bool:
         """Whether anything is known of a case that a model can learn from or be measured on."""
         if self.marks_lesions:

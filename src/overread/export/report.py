@@ -202,7 +202,7 @@ def _confusion(content: ReportContent) -> dict[str, Any] | None:
 
 def _limits(content: ReportContent) -> Iterator[str]:
     manifest = content.manifest
-    if manifest is not None and all(case.patient_id == case.case_id for case in manifest.cases):
+    if manifest is not None and not manifest.names_patients:
         yield (
             "The data set names no patients, so every image counts as a patient of its own. Where patients have "
             "several images, the numbers are too good and the intervals too narrow."

@@ -209,7 +209,7 @@ def _write(
 ) -> None:
     recipe, manifest = bundle.recipe, results.manifest
     warnings = presenting.warnings_of(results.refused)
-    scheme = presenting.scheme_of(recipe.data, results.folds)
+    scheme = presenting.scheme_of(recipe.data, results.folds, manifest)
     rows = list(presenting.readings_of(assessment, results.refused, manifest, results.tested_in))
     write_predictions_csv(folder / "predictions.csv", rows)
     write_json(

@@ -197,12 +197,13 @@ def readings_of(
         yield reading_of(case, prediction, manifest, pixels=False, fold=folds.get(case.case_id))
 
 
-def scheme_of(section: DataSection, folds: Sequence[Fold]) -> str:
+def scheme_of(section: DataSection, folds: Sequence[Fold], manifest: Manifest) -> str:
     """How the data were parted, in a sentence or two."""
+    parted = "whole patients" if manifest.names_patients else "single images, as the data set names no patients"
     said = {
-        "k-fold": f"Cross-validation with {len(folds)} folds, parted by patient: every case was judged by a model that "
-        f"never saw its patient. The bundle averages these {len(folds)} networks and was not measured as a whole.",
-        "hold-out": f"{section.held_out:.0%} of the cases were held out, whole patients, and the model never saw them.",
+        "k-fold": f"Cross-validation with {len(folds)} folds of {parted}: every case was judged by a model that did "
+        f"not learn from its fold. The bundle averages these {len(folds)} networks and was not measured as a whole.",
+        "hold-out": f"{section.held_out:.0%} of the cases were held out ({parted}), and the model never saw them.",
         "official": "Measured on the data set's own validation split, which the model never saw.",
     }[section.scheme]
     left_out = sum(len(fold.left_out) for fold in folds)
