@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from overread.data.sources import sources
@@ -121,6 +122,19 @@ def test_a_family_that_cannot_learn_from_such_truth_is_refused(
     assert "model.family" in said.err
     assert "Choose" in said.err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has what others have not")
+@pytest.mark.parametrize("command", ["train", "evaluate"])
+def test_a_device_that_is_not_there_is_refused_before_any_work(
+    *, command: str, overread: Any, journey: Path, classifier: Path, phantom: Any, tmp_path: Path
+) -> None:
+    given = journey / "cnn.toml" if command == "train" else classifier
+    said = overread(command, given, phantom.labels, "--out", tmp_path / "out", "--device", "cuda")
+    assert said.code == 1
+    assert said.err.count("\n") == 1
+    assert "--device cuda was asked for" in said.err
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_optimiser_that_is_not_known_is_refused_before_any_work(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -86,6 +87,29 @@ def test_a_finished_run_that_is_started_again_does_nothing(
     assert "finished already" in said.err
     assert "auroc" in said.out
     assert contents(classifier) == before
+
+
+@pytest.mark.parametrize("lost", ["bundle/fold-0.safetensors", "evaluation.json"])
+def test_a_finished_run_that_lost_a_file_is_not_called_finished(
+    *, lost: str, overread: Any, classifier: Path, journey: Path, phantom: Any, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(classifier, tmp_path / "run"))
+    (run / lost).unlink()
+    said = overread("train", journey / "cnn.toml", phantom.labels, "--out", run)
+    assert said.code == 1
+    assert Path(lost).name in said.err
+    assert "finished already" not in said.err
+
+
+@pytest.mark.parametrize("words", ["[1]", "null", "{", "\udcff"])
+def test_a_run_whose_identity_is_damaged_is_left_alone(
+    words: str, overread: Any, journey: Path, phantom: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "run" / "bundle").mkdir(parents=True)
+    (tmp_path / "run" / "run.json").write_bytes(words.encode(errors="surrogateescape"))
+    said = overread("train", journey / "cnn.toml", phantom.labels, "--out", tmp_path / "run")
+    assert said.code == 1
+    assert "Nothing was changed" in said.err
 
 
 @pytest.mark.parametrize("other", ["recipe", "data"])

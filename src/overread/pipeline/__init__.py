@@ -15,7 +15,7 @@ from overread.data.manifest import Manifest, Problem, Split
 from overread.data.prepared import PreparedImages
 from overread.data.problems import problems
 from overread.data.sources import open_data
-from overread.errors import ManifestError, UnreadableImage
+from overread.errors import ManifestError, OutputExists, UnreadableImage
 from overread.pipeline.folders import fresh_folder, run_folder
 from overread.progress import Progress, Silent
 from overread.proposal import propose as proposed
@@ -89,12 +89,15 @@ def train(
     Raises:
         RecipeError: a recipe that is wrong, or does not fit this data set.
         ManifestError: a data set with errors in it.
-        OutputExists: `out` holds something else.
+        OutputExists: `out` holds something else, or a finished run that lost a file.
+        BundleError: the same of its bundle.
+        InputError: "cuda" where there is none.
     """
-    from overread.pipeline.assembly import check_family
+    from overread.pipeline.assembly import check_family, device_for
     from overread.pipeline.cross_validation import cross_validate
 
     progress = progress or Silent()
+    device_for(device)
     chosen = _with_precision(recipes.load_recipe(recipe), precision).resolved()
     whole = open_data(data, source=source)
     manifest = _trainable(whole)
@@ -102,6 +105,7 @@ def train(
     images = PreparedImages()
     with run_folder(out, recipe=chosen.digest, data=manifest.fingerprint) as folder:
         if (folder / "report.html").exists():
+            _check_finished(folder)
             progress.say("this run is finished already; nothing was done again")
             shutil.rmtree(folder / "folds", ignore_errors=True)  # where it was killed at its last breath
             return out
@@ -138,9 +142,11 @@ def evaluate(
         ManifestError: a data set with errors, another task or other classes.
         OutputExists: `out` holds something already.
     """
+    from overread.pipeline.assembly import device_for
     from overread.pipeline.external_evaluation import evaluate_bundle
 
     progress = progress or Silent()
+    device_for(device)
     model = load_bundle(bundle)
     whole = manifest = open_data(data, source=source)
     if split is not None:
@@ -217,6 +223,17 @@ def _with_precision(recipe: Recipe, precision: str | None) -> Recipe:
         return recipe
     training = recipe.training.model_copy(update={"precision": precision})
     return recipe.model_copy(update={"training": training})
+
+
+def _check_finished(folder: Path) -> None:
+    """Refuse to call a run finished whose results are not all there."""
+    load_bundle(folder)
+    lost = [name for name in ("evaluation.json", "predictions.csv") if not (folder / name).exists()]
+    if lost:
+        raise OutputExists(
+            f"'{folder}' holds a finished run that lost {' and '.join(lost)}. Put it back, or name another folder and "
+            "train again."
+        )
 
 
 def _trainable(manifest: Manifest) -> Manifest:

@@ -63,6 +63,7 @@ def _check(folder: Path, identity: dict[str, str]) -> None:
         found = json.loads(file.read_text())
     except ValueError:
         found = {}
+    found = found if isinstance(found, dict) else {}
     if found != identity:
         what = [name for name in ("recipe", "data") if found.get(name) != identity[name]]
         raise OutputExists(
