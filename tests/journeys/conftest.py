@@ -99,7 +99,11 @@ def start() -> Callable[..., subprocess.Popen[str]]:
     """The command line in a process of its own, for what can only be seen from outside."""
 
     def started(*words: object) -> subprocess.Popen[str]:
-        code = "import sys; from overread.cli import main; sys.exit(main())"
+        # a shell starts what runs in its background deaf to Ctrl-C; here it is as in front of a person
+        code = (
+            "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+            "from overread.cli import main; sys.exit(main())"
+        )
         return subprocess.Popen(
             [sys.executable, "-c", code, *map(str, words)],
             stdout=subprocess.PIPE,
