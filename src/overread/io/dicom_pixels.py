@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from overread.errors import UnreadableImage
-from overread.io.reader import damaged
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -59,12 +58,7 @@ def stored_pixels(path: Path, dataset: Dataset) -> tuple[NDArray[Any], tuple[str
         lines: tuple[str, ...] = ()
     else:
         lines = _require_whole_native(path, dataset, photometric)
-    try:
-        pixels = _by_imagecodecs(dataset) if syntax in _BY_IMAGECODECS else _by_pydicom(dataset)
-    except (KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException as error:  # RLE in Rust panics with a BaseException
-        raise damaged(path, error) from error
+    pixels = _by_imagecodecs(dataset) if syntax in _BY_IMAGECODECS else _by_pydicom(dataset)
     expected = (int(dataset.Rows), int(dataset.Columns)) + ((3,) if samples == 3 else ())
     if pixels.shape != expected:
         raise UnreadableImage(
