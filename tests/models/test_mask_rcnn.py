@@ -73,6 +73,20 @@ def overlap(a: Tensor, b: Tensor) -> float:
     return float(common / ((a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod() - common))
 
 
+def test_a_lesion_that_fills_its_box_is_learned_alike_at_its_left_and_right_and_at_its_top_and_bottom() -> None:
+    model, logits = rcnn_of(), []
+    model.heads.mask_predictor.register_forward_hook(lambda *_: logits.append(_[-1]))
+    batch = batch_of([[(9, 12, 45, 50)]])
+    loss = model.loss(batch)["mask"]
+    (gradient,) = torch.autograd.grad(loss, logits)
+    first = gradient[:, 1]  # of class 0; the gradient of binary cross-entropy is the answer less the target
+    targets = logits[0][:, 1].detach().sigmoid() - first * first.numel()
+    whole = targets[targets.flatten(1).amin(1).argmax()]  # of the region that is the lesion's own box
+    assert whole.mean() > 0.9
+    torch.testing.assert_close(whole, whole.flip(0), atol=1e-4, rtol=0)
+    torch.testing.assert_close(whole, whole.flip(1), atol=1e-4, rtol=0)
+
+
 def test_what_is_padded_is_never_marked() -> None:
     model = rcnn_of(minimum_score=0.0).eval()
     torch.nn.init.constant_(model.heads.box_predictor.bbox_pred.bias, 8.0)  # every box reaches far to the right

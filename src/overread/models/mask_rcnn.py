@@ -23,6 +23,7 @@ from overread.models.backbones import backbone, freeze
 from overread.models.contract import Batch, FamilySettings, Marks, Model, Output, Shape, Truths, models
 
 _STRIDE = 32  # of the coarsest feature level: images are padded to a multiple of it
+_CENTRE = 0.5  # of the first pixel, from the image's edge
 
 
 class _Pyramid(nn.Module):
@@ -41,6 +42,37 @@ class _Pyramid(nn.Module):
         levels = OrderedDict((str(level), one) for level, one in enumerate(features))
         joined: dict[str, Tensor] = self.fpn(levels)
         return joined
+
+
+class _Heads(RoIHeads):  # type: ignore[misc]  # torchvision has no types
+    """torchvision's heads, told where pixels lie.
+
+    Boxes here are edges: the centre of the first pixel lies at 0.5. torchvision's RoIAlign puts it at 0, and would
+    sample the masks that are to be learned half a pixel off.
+    """
+
+    def forward(
+        self,
+        features: dict[str, Tensor],
+        proposals: list[Tensor],
+        image_shapes: list[tuple[int, int]],
+        targets: list[dict[str, Tensor]] | None = None,
+    ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
+        if targets is not None:
+            targets = [{**target, "boxes": target["boxes"] - _CENTRE} for target in targets]
+        found, losses = super().forward(features, [boxes - _CENTRE for boxes in proposals], image_shapes, targets)
+        return [{**one, "boxes": one["boxes"] + _CENTRE} for one in found], losses
+
+    def postprocess_detections(
+        self,
+        class_logits: Tensor,
+        box_regression: Tensor,
+        proposals: list[Tensor],
+        image_shapes: list[tuple[int, int]],
+    ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+        edges = [boxes + _CENTRE for boxes in proposals]  # boxes are cut to the image, whose border is an edge
+        boxes, scores, labels = super().postprocess_detections(class_logits, box_regression, edges, image_shapes)
+        return [one - _CENTRE for one in boxes], scores, labels
 
 
 @models.add("mask-rcnn")
@@ -167,7 +199,7 @@ def _region_heads(settings: MaskRcnn.Settings, shape: Shape) -> RoIHeads:
             "mask_head": MaskRCNNHeads(width, [width] * settings.mask_layers, dilation=1),
             "mask_predictor": MaskRCNNPredictor(width, width, shape.classes + 1),
         }
-    return RoIHeads(
+    return _Heads(
         MultiScaleRoIAlign(levels, output_size=7, sampling_ratio=settings.sampling),
         TwoMLPHead(width * 7 * 7, settings.head),
         FastRCNNPredictor(settings.head, shape.classes + 1),
