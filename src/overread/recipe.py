@@ -19,6 +19,7 @@ from overread.catalogue import suggestion
 from overread.data.section import AugmentationSection, DataSection
 from overread.errors import RecipeError, UnknownName
 from overread.evaluation.section import EvaluationSection
+from overread.inference.section import InferenceSection
 from overread.models.section import ModelSection
 from overread.preprocessing.section import PreprocessingSection
 from overread.preprocessing.step import Step, settings_of, steps
@@ -45,6 +46,7 @@ class Recipe(BaseModel):
         augmentation: how training images are varied.
         model: which model family, with its own settings (checked by `resolved`).
         training: how the model is fitted.
+        inference: how the trained model is asked.
         evaluation: how numbers are made.
 
     >>> Recipe.from_toml('name = "small"', where="example").training.epochs
@@ -60,6 +62,7 @@ class Recipe(BaseModel):
     augmentation: AugmentationSection = AugmentationSection()
     model: ModelSection = ModelSection()
     training: TrainingSection = TrainingSection()
+    inference: InferenceSection = InferenceSection()
     evaluation: EvaluationSection = EvaluationSection()
 
     @classmethod

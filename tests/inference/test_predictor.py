@@ -325,6 +325,16 @@ def test_an_answer_that_is_no_number_is_a_refusal_and_never_a_finding(bad: float
     assert wrong.findings == ()
 
 
+def test_a_mirrored_reading_says_the_same_of_an_image_and_its_mirror_image(tmp_path: Path) -> None:
+    left = Says(lambda image: torch.stack([image[..., :4].mean(), 1 - image[..., :4].mean()]) / 255)  # of its left half
+    pixels = np.tile(np.arange(8) * 30, (8, 1))
+    refs = [save(tmp_path / "one.png", pixels), save(tmp_path / "other.png", pixels[:, ::-1])]
+    plainly = [one.scores["cyst"] for one in ensemble(left).predict(refs, FreshImages())]
+    assert plainly == pytest.approx([45 / 255, 165 / 255])
+    mirrored = [one.scores["cyst"] for one in ensemble(left, mirrored=True).predict(refs, FreshImages())]
+    assert mirrored == pytest.approx([105 / 255, 105 / 255])
+
+
 def test_the_scores_of_the_folds_are_averaged(tmp_path: Path) -> None:
     asked = ensemble(always(0.2, 0.8), always(0.6, 0.4), always(0.1, 0.9))
     (found,) = asked.predict([save(tmp_path / "a.png", plain((8, 8), 9))], FreshImages())

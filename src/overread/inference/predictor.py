@@ -67,6 +67,7 @@ class Ensemble:
         bundle_id: written into every prediction.
         device: where the networks are.
         precision: "bf16" or "float32".
+        mirrored: also ask about the mirror image, and average; for labels only.
         batch_size: images at once, where they have one size.
     """
 
@@ -77,6 +78,7 @@ class Ensemble:
     bundle_id: str | None = None
     device: str = "cpu"
     precision: str = "float32"
+    mirrored: bool = False
     batch_size: int = 16
 
     def predict(self, refs: Sequence[tuple[str, ImageRef]], images: Images) -> Iterator[Prediction]:
@@ -148,7 +150,12 @@ class Ensemble:
         model.eval()
         with torch.inference_mode(), self._autocast():
             output = model.predict(batch.contiguous(memory_format=torch.channels_last))
-        return (None if output.scores is None else output.scores.float().cpu()), output.marks
+            scores = output.scores
+            if self.mirrored and scores is not None:
+                again = model.predict(batch.flip(-1).contiguous(memory_format=torch.channels_last)).scores
+                assert again is not None
+                scores = (scores + again) / 2
+        return (None if scores is None else scores.float().cpu()), output.marks
 
     def _autocast(self) -> AbstractContextManager[object]:
         return torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=self.precision == "bf16")

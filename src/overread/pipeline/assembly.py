@@ -35,6 +35,11 @@ def check_family(recipe: Recipe, manifest: Manifest) -> None:
             "augmentation.rotation_degrees: boxes that are turned no longer fit their lesions, and this data set has "
             "no masks. Set it to 0; quarter_turns and flip keep boxes right."
         )
+    if manifest.marks_lesions and recipe.inference.mirrored:
+        raise RecipeError(
+            "inference.mirrored: the answers to an image and its mirror image are averaged for labels only, and this "
+            "data set has marks. Leave it out."
+        )
     try:
         optimisers.get(recipe.training.optimiser)
         schedules.get(recipe.training.schedule)
@@ -79,6 +84,7 @@ def ensemble_of(
         bundle_id=bundle_id,
         device=device,
         precision=recipe.training.precision,
+        mirrored=recipe.inference.mirrored,
         batch_size=4 if task in ("boxes", "masks") else 32,
     )
 

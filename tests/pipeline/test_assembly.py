@@ -1,0 +1,58 @@
+"""A recipe that cannot serve a data set is refused before any time is spent."""
+
+from pathlib import Path
+
+import pytest
+
+from overread.data.manifest import Case, ImageRef, Manifest
+from overread.errors import RecipeError
+from overread.finding import Finding, Region
+from overread.pipeline.assembly import check_family
+from overread.recipe import Recipe
+
+LABELS = Manifest(
+    "set",
+    "test",
+    "single-label",
+    ("no", "yes"),
+    (Case("a", "p", (ImageRef(Path("a")),), labels={"no": True, "yes": False}),),
+)
+STONE = Finding("stone", Region((5, 5, 15, 15)))
+BOXES = Manifest("set", "test", "boxes", ("stone",), (Case("a", "p", (ImageRef(Path("a")),), marks=(STONE,)),))
+
+
+def recipe(text: str) -> Recipe:
+    return Recipe.from_toml(f'name = "test"\n{text}', where="test")
+
+
+@pytest.mark.parametrize(
+    ("manifest", "text", "said"),
+    [
+        (
+            LABELS,
+            '[model]\nfamily = "mask-rcnn"',
+            "model.family: 'mask-rcnn' learns from boxes or masks; .set. has",
+        ),
+        (BOXES, '[model]\nfamily = "cnn"', "model.family: 'cnn' learns from .*; 'set' has boxes. Choose mask-rcnn"),
+        (
+            BOXES,
+            '[model]\nfamily = "mask-rcnn"\n[augmentation]\nrotation_degrees = 5',
+            "augmentation.rotation_degrees: boxes that are turned no longer fit their lesions",
+        ),
+        (
+            BOXES,
+            '[model]\nfamily = "mask-rcnn"\n[inference]\nmirrored = true',
+            "inference.mirrored: .* for labels only, and this data set has marks",
+        ),
+        (LABELS, '[training]\noptimiser = "adamww"', "training: .* 'adamww'. Did you mean 'adamw'"),
+        (LABELS, '[training]\nschedule = "cosin"', "training: .* 'cosin'. Did you mean 'cosine'"),
+    ],
+)
+def test_what_does_not_fit_is_named_with_the_setting_to_change(manifest: Manifest, text: str, said: str) -> None:
+    with pytest.raises(RecipeError, match=said):
+        check_family(recipe(text), manifest)
+
+
+def test_what_fits_passes() -> None:
+    check_family(recipe('[model]\nfamily = "cnn"\n[inference]\nmirrored = true'), LABELS)
+    check_family(recipe('[model]\nfamily = "mask-rcnn"\n[augmentation]\nquarter_turns = true'), BOXES)
