@@ -133,7 +133,7 @@ def test_each_section_is_there(page: str) -> None:
             "folds = 5",
             "python 3.11",
             "One hospital only.",
-            "not for primary diagnosis",
+            "not for diagnosis",
             "What this cannot say",
         ),
     ):
@@ -236,3 +236,14 @@ def test_nothing_is_left_behind_when_a_figure_fails(
 def test_the_report_is_written_as_a_whole(tmp_path: Path, light: ReportContent) -> None:
     path = write_report(tmp_path / "report.html", light)
     assert path.read_text(encoding="utf-8").rstrip().endswith("</html>")
+
+
+def test_no_score_reads_as_certainty(labelled: Callable[..., Reading]) -> None:
+    text = seen(render_report(ReportContent("r", "reading", "now", readings=[labelled(0, 1.0)])))
+    assert "malignant >0.99 (others: benign <0.01)" in text
+    assert "1.00" not in text
+
+
+def test_no_use_for_diagnosis_is_left_open(page: str) -> None:
+    assert "not for diagnosis" in seen(page)
+    assert "primary" not in seen(page)

@@ -11,18 +11,18 @@ from overread.finding import Finding
 from overread.image import Image
 
 ABBREVIATIONS = ("ap", "auprc", "auroc", "f1", "froc", "iou", "map")
-NOT_FOR_DIAGNOSIS = "Research use only - not for primary diagnosis"
+NOT_FOR_DIAGNOSIS = "Research use only - not for diagnosis"
 
 
 def score_words(score: float) -> str:
-    """A score with two digits that never rounds to certainty.
+    """A score with two digits that never looks like certainty; a model's 1 is a number that was rounded.
 
-    >>> score_words(0.8749), score_words(0.9999), score_words(0.001)
+    >>> score_words(0.8749), score_words(1.0), score_words(0.001)
     ('0.87', '>0.99', '<0.01')
     """
-    if 0.995 <= score < 1:
+    if score >= 0.995:
         return ">0.99"
-    if 0 < score < 0.005:
+    if score < 0.005:
         return "<0.01"
     return f"{score:.2f}"
 
