@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from overread.data.manifest import Case, ImageRef, Manifest, Problem
+from overread.evaluation.classification import classification_estimates
 from overread.evaluation.estimate import Estimate
 from overread.export import report
 from overread.export.content import Confusion, FoldRow, FrocCurve, History, LabelCurves, ReportContent
@@ -209,7 +210,10 @@ def test_where_no_patients_are_named_the_report_says_what_that_means(light: Repo
     assert light.manifest is not None
     cases = tuple(replace(case, patient_id=case.case_id) for case in light.manifest.cases)
     without = replace(light, manifest=light.manifest.with_cases(cases))
-    assert "names no patients" in seen(render_report(without))
+    text = seen(render_report(without))
+    assert "names no patients" in text
+    assert "images, patients not named" in text
+    assert not re.search(r"of \d+ patients", text)
     assert "names no patients" not in seen(page)
 
 
@@ -247,3 +251,32 @@ def test_no_score_reads_as_certainty(labelled: Callable[..., Reading]) -> None:
 def test_no_use_for_diagnosis_is_left_open(page: str) -> None:
     assert "not for diagnosis" in seen(page)
     assert "primary" not in seen(page)
+
+
+def test_the_headline_says_how_many_of_each_class_were_answered_rightly(light: ReportContent) -> None:
+    counted = replace(light, confusion=Confusion(np.array([[104, 64], [26, 430]]), ("malignant", "benign")))
+    assert "Answered rightly: 104 of 168 malignant, 430 of 456 benign." in seen(render_report(counted))
+
+
+def test_a_mean_of_the_classes_is_not_called_the_sensitivity(light: ReportContent) -> None:
+    truth, scores = [0] * 4 + [1] * 8, [[0.9, 0.1]] + [[0.2, 0.8]] * 11
+    patients = [f"p-{number}" for number in range(12)]
+    measured = classification_estimates(
+        truth, scores, ("malignant", "benign"), patients, task="single-label", draws=20, level=0.95, seed=0
+    )
+    text = seen(render_report(replace(light, estimates=measured)))
+    assert "sensitivity, mean of the classes0.625" in text
+    assert "sensitivity0.250" in text
+    assert "AUROC, mean" not in text
+
+
+def test_names_of_measures_are_words(light: ReportContent) -> None:
+    text = seen(render_report(replace(light, estimates=[estimate("tp_ap_50", 0.7), estimate("coco_ap75", 0.6)])))
+    assert "right / (right + false + missed) marks, IoU 0.50" in text
+    assert "tp" not in text.split()
+    assert "coco" not in text.split()
+
+
+def test_where_marks_are_measured_the_report_says_which_count_as_false(light: ReportContent, page: str) -> None:
+    assert "something that nobody marked" in seen(page)
+    assert "something that nobody marked" not in seen(render_report(light))

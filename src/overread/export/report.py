@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image as Picture
 
@@ -16,7 +17,7 @@ from overread.data.manifest import Manifest
 from overread.evaluation.estimate import Estimate
 from overread.evaluation.metric import metrics
 from overread.export import figures
-from overread.export.content import LabelCurves, ReportContent
+from overread.export.content import Confusion, LabelCurves, ReportContent
 from overread.export.overlay import compose
 from overread.export.reading import Reading
 from overread.export.wording import (
@@ -59,6 +60,8 @@ def render_report(content: ReportContent) -> str:
         headline=content.headline or _headline(content, cards),
         manifest=content.manifest and _data_set(content.manifest),
         problems=[_problem(problem) for problem in content.problems],
+        names_patients=_names_patients(content),
+        marks=_is_about_marks(content),
         estimates=_estimates(content.estimates),
         methods=_methods(content.estimates),
         levels=sorted({round(estimate.level * 100, 3) for estimate in content.estimates}),
@@ -92,26 +95,49 @@ def _headline(content: ReportContent, cards: Sequence[dict[str, Any]]) -> str:
     if best is None:
         return "No number over all classes was measured."
     where = {"training": "On images that were held out from training", "evaluation": "On this data set"}[content.kind]
+    patients = f" of {best.n_patients} patients" if _names_patients(content) else ", patients not named"
     return (
         f"{where}: {_metric_words(best)} {estimate_words(best)}"
         + (f" ({best.level:.0%} interval)" if best.low is not None else "")
-        + f"; {best.n_cases} images of {best.n_patients} patients ({_amounts(best, content)})."
+        + f"; {best.n_cases} images{patients} ({_amounts(best, content)})."
+        + _rightly(content.confusion)
     )
+
+
+def _is_about_marks(content: ReportContent) -> bool:
+    return bool(content.froc) or (content.manifest is not None and content.manifest.marks_lesions)
+
+
+def _names_patients(content: ReportContent) -> bool:
+    return content.manifest is None or content.manifest.names_patients
+
+
+def _rightly(confusion: Confusion | None) -> str:
+    """How many of each class got the right answer: what a number over all thresholds does not say."""
+    if confusion is None or len(confusion.classes) > MOST_CURVES:
+        return ""
+    rows = zip(
+        confusion.classes, np.diag(confusion.counts).tolist(), confusion.counts.sum(axis=1).tolist(), strict=True
+    )
+    parts = [f"{right} of {total} {name}" for name, right, total in rows if total]
+    return f" Answered rightly: {', '.join(parts)}." if parts else ""
 
 
 def _amounts(best: Estimate, content: ReportContent) -> str:
     """How much of each class a number rests on."""
-    marks = bool(content.froc) or (content.manifest is not None and content.manifest.marks_lesions)
     parts = [
         e for e in content.estimates if e.metric == best.metric and e.subgroup is None and e.class_name is not None
     ]
     if not 0 < len(parts) <= MOST_CURVES:
-        return f"{best.n_positive} {'true marks' if marks else 'positive'}"
+        return f"{best.n_positive} {'true marks' if _is_about_marks(content) else 'positive'}"
     return ", ".join(f"{e.n_positive} {e.class_name}" for e in parts)
 
 
 def _metric_words(estimate: Estimate) -> str:
     name = metric_words(estimate.metric)
+    # Unsaid, the mean sensitivity of "ill" and "healthy" is taken for the sensitivity for the illness.
+    if estimate.class_name is None and "; mean over " in estimate.method:
+        name += ", mean of the classes"
     lower = estimate.metric in metrics and metrics.get(estimate.metric).better == "lower"
     return f"{name} (lower is better)" if lower else name
 
@@ -201,8 +227,7 @@ def _confusion(content: ReportContent) -> dict[str, Any] | None:
 
 
 def _limits(content: ReportContent) -> Iterator[str]:
-    manifest = content.manifest
-    if manifest is not None and not manifest.names_patients:
+    if not _names_patients(content):
         yield (
             "The data set names no patients, so every image counts as a patient of its own. Where patients have "
             "several images, the numbers are too good and the intervals too narrow."

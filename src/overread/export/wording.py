@@ -10,6 +10,18 @@ from overread.export.reading import Reading
 from overread.finding import Finding
 from overread.image import Image
 
+METRIC_NAMES = {
+    "brier": "Brier score",
+    "coco_ap": "average precision of marks (COCO, IoU 0.50 to 0.95)",
+    "coco_ap50": "average precision of marks (COCO, IoU 0.50)",
+    "coco_ap75": "average precision of marks (COCO, IoU 0.75)",
+    "instance_dice": "Dice of the right marks",
+    "tp_ap_50": "right / (right + false + missed) marks, IoU 0.50",
+    "tp_ap_70": "right / (right + false + missed) marks, IoU 0.70",
+    "tp_ap_90": "right / (right + false + missed) marks, IoU 0.90",
+}
+"""What a doctor can read for names of the catalogue that are a program's."""
+
 ABBREVIATIONS = ("ap", "auprc", "auroc", "f1", "froc", "iou", "map")
 NOT_FOR_DIAGNOSIS = "Research use only - not for diagnosis"
 
@@ -80,10 +92,12 @@ def number_words(value: float) -> str:
 def metric_words(name: str) -> str:
     """A metric's name of the catalogue as people write it.
 
-    >>> metric_words("auroc"), metric_words("average_precision")
-    ('AUROC', 'average precision')
+    >>> metric_words("auroc"), metric_words("average_precision"), metric_words("brier")
+    ('AUROC', 'average precision', 'Brier score')
     """
-    return " ".join(word.upper() if word in ABBREVIATIONS else word for word in name.split("_"))
+    return METRIC_NAMES.get(name) or " ".join(
+        word.upper() if word in ABBREVIATIONS else word for word in name.split("_")
+    )
 
 
 def estimate_words(estimate: Estimate) -> str:
