@@ -272,7 +272,7 @@ def test_a_mean_of_the_classes_is_not_called_the_sensitivity(light: ReportConten
 
 def test_names_of_measures_are_words(light: ReportContent) -> None:
     text = seen(render_report(replace(light, estimates=[estimate("tp_ap_50", 0.7), estimate("coco_ap75", 0.6)])))
-    assert "right / (right + false + missed) marks, IoU 0.50" in text
+    assert "right / (right + false + missed), IoU 0.50" in text
     assert "tp" not in text.split()
     assert "coco" not in text.split()
 
@@ -280,3 +280,23 @@ def test_names_of_measures_are_words(light: ReportContent) -> None:
 def test_where_marks_are_measured_the_report_says_which_count_as_false(light: ReportContent, page: str) -> None:
     assert "something that nobody marked" in seen(page)
     assert "something that nobody marked" not in seen(render_report(light))
+
+
+def test_where_no_validation_score_was_measured_none_is_drawn_or_spoken_of(light: ReportContent, page: str) -> None:
+    epochs = [{"epoch": e, "train_loss": 1 / e, "validation_score": None, "seconds": 1.0} for e in range(1, 6)]
+    unmeasured = render_report(replace(light, histories=[History(0, epochs, chosen=5)]))
+    assert "Fold 0: epoch 5 kept" in seen(unmeasured)
+    assert "validation score" not in seen(unmeasured)
+    assert "validation score" in seen(page)
+
+
+def test_a_curve_of_marks_is_put_in_words(light: ReportContent) -> None:
+    curve = FrocCurve("cyst", np.array([0.0, 0.5, 3]), np.array([0.1, 0.5, 0.9]), 12, 40)
+    text = seen(render_report(replace(light, froc=[curve])))
+    assert "12 images. With one false mark an image at most, on average, 20 of 40 true marks are found." in text
+
+
+def test_a_reading_says_what_it_cannot_say_before_its_answers(labelled: Callable[..., Reading]) -> None:
+    page = render_report(ReportContent("r", "reading", "now", readings=[labelled(0, 0.9)]))
+    assert page.count("What this cannot say") == 1
+    assert page.index("What this cannot say") < page.index("malignant 0.90")

@@ -87,6 +87,11 @@ class History:
     epochs: Sequence[Mapping[str, float | None]]
     chosen: int | None = None
 
+    @property
+    def validated(self) -> bool:
+        """Whether a validation score was measured in any epoch."""
+        return any(row.get("validation_score") is not None for row in self.epochs)
+
 
 @dataclass(frozen=True)
 class FoldRow:
@@ -95,7 +100,7 @@ class FoldRow:
     Args:
         fold: which one.
         n_fit: cases that the weights were fitted on.
-        n_validation: cases that chose the epoch.
+        n_validation: cases that chose what was not fitted, such as the epoch.
         n_test: cases that were measured on; they had no part in fitting.
         chosen_epoch: the epoch whose weights were kept.
     """

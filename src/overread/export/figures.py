@@ -54,16 +54,14 @@ def froc(curve: FrocCurve) -> bytes:
 
 
 def learning(history: History) -> bytes:
-    """Training loss and validation score by epoch as SVG; the epoch that was kept is a dashed line."""
+    """Training loss and, where it was measured, validation score by epoch as SVG; dashed: the epoch that was kept."""
     from matplotlib.ticker import MaxNLocator
 
-    figure, (left, right) = _figure(2, height=2.2)
-    for axes, key, title in ((left, "train_loss", "training loss"), (right, "validation_score", "validation score")):
+    keys = ("train_loss", "validation_score") if history.validated else ("train_loss",)
+    figure, panels = _figure(len(keys), width=6.0 / len(keys), height=2.2)
+    for axes, key, title in zip(panels, keys, ("training loss", "validation score"), strict=False):
         points = [(row["epoch"], row[key]) for row in history.epochs if row.get(key) is not None]
-        if points:
-            axes.plot(*zip(*points, strict=True), color=LINE, marker="." if len(points) < 40 else None)
-        else:
-            axes.text(0.5, 0.5, "not measured", ha="center", va="center", transform=axes.transAxes, color=FAINT)
+        axes.plot(*zip(*points, strict=True), color=LINE, marker="." if len(points) < 40 else None)
         if history.chosen is not None:
             axes.axvline(history.chosen, color=FAINT, linestyle="--", linewidth=1)
         axes.set_title(title, fontsize=10)
@@ -73,10 +71,10 @@ def learning(history: History) -> bytes:
     return _svg(figure)
 
 
-def _figure(panels: int, *, height: float = 3.0) -> tuple[Figure, list[Axes]]:
+def _figure(panels: int, *, width: float = 3.0, height: float = 3.0) -> tuple[Figure, list[Axes]]:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(3.0 * panels, height), layout="constrained")
+    figure = Figure(figsize=(width * panels, height), layout="constrained")
     return figure, list(figure.subplots(1, panels, squeeze=False)[0])
 
 

@@ -17,7 +17,7 @@ from overread.data.manifest import Manifest
 from overread.evaluation.estimate import Estimate
 from overread.evaluation.metric import metrics
 from overread.export import figures
-from overread.export.content import Confusion, LabelCurves, ReportContent
+from overread.export.content import Confusion, FrocCurve, LabelCurves, ReportContent
 from overread.export.overlay import compose
 from overread.export.reading import Reading
 from overread.export.wording import (
@@ -67,7 +67,7 @@ def render_report(content: ReportContent) -> str:
         levels=sorted({round(estimate.level * 100, 3) for estimate in content.estimates}),
         label_curves=list(_label_curves(content.curves)) if content.curves else [],
         left_out_curves=max(0, len(content.curves.classes) - MOST_CURVES) if content.curves else 0,
-        froc_curves=[(curve, _svg_uri(figures.froc(curve))) for curve in content.froc],
+        froc_curves=[(curve, _svg_uri(figures.froc(curve)), _found(curve)) for curve in content.froc],
         confusion=_confusion(content),
         histories=[(history, _svg_uri(figures.learning(history))) for history in content.histories],
         examples=[(caption, _card(reading, len(content.examples))) for caption, reading in content.examples],
@@ -99,8 +99,8 @@ def _headline(content: ReportContent, cards: Sequence[dict[str, Any]]) -> str:
     return (
         f"{where}: {_metric_words(best)} {estimate_words(best)}"
         + (f" ({best.level:.0%} interval)" if best.low is not None else "")
-        + f"; {best.n_cases} images{patients} ({_amounts(best, content)})."
-        + _rightly(content.confusion)
+        + f"; {best.n_cases} images{patients}"
+        + (_rightly(content.confusion) or f" ({_amounts(best, content)}).")
     )
 
 
@@ -120,7 +120,7 @@ def _rightly(confusion: Confusion | None) -> str:
         confusion.classes, np.diag(confusion.counts).tolist(), confusion.counts.sum(axis=1).tolist(), strict=True
     )
     parts = [f"{right} of {total} {name}" for name, right, total in rows if total]
-    return f" Answered rightly: {', '.join(parts)}." if parts else ""
+    return f". Answered rightly: {', '.join(parts)}." if parts else ""
 
 
 def _amounts(best: Estimate, content: ReportContent) -> str:
@@ -212,6 +212,13 @@ def _label_curves(curves: LabelCurves) -> Iterator[dict[str, Any]]:
         figure = figures.roc_and_pr(truth, score)
         uri = None if figure is None else _svg_uri(figure)
         yield {"name": name, "uri": uri, "n_cases": len(truth), "n_positive": int(truth.sum())}
+
+
+def _found(curve: FrocCurve) -> str:
+    """How much is found at a bearable number of false marks, as read off the curve."""
+    shares = curve.sensitivity[curve.false_marks <= 1]
+    found = round(float(shares.max()) * curve.n_marks) if len(shares) else 0
+    return f"With one false mark an image at most, on average, {found} of {curve.n_marks} true marks are found"
 
 
 def _confusion(content: ReportContent) -> dict[str, Any] | None:

@@ -12,13 +12,13 @@ from overread.image import Image
 
 METRIC_NAMES = {
     "brier": "Brier score",
-    "coco_ap": "average precision of marks (COCO, IoU 0.50 to 0.95)",
-    "coco_ap50": "average precision of marks (COCO, IoU 0.50)",
-    "coco_ap75": "average precision of marks (COCO, IoU 0.75)",
+    "coco_ap": "average precision (COCO, IoU 0.50 to 0.95)",
+    "coco_ap50": "average precision (COCO, IoU 0.50)",
+    "coco_ap75": "average precision (COCO, IoU 0.75)",
     "instance_dice": "Dice of the right marks",
-    "tp_ap_50": "right / (right + false + missed) marks, IoU 0.50",
-    "tp_ap_70": "right / (right + false + missed) marks, IoU 0.70",
-    "tp_ap_90": "right / (right + false + missed) marks, IoU 0.90",
+    "tp_ap_50": "right / (right + false + missed), IoU 0.50",
+    "tp_ap_70": "right / (right + false + missed), IoU 0.70",
+    "tp_ap_90": "right / (right + false + missed), IoU 0.90",
 }
 """What a doctor can read for names of the catalogue that are a program's."""
 
@@ -138,8 +138,10 @@ LIMITS = {
     ),
     "reading": (
         "The truth about these images is not known here: nothing on this page says whether an answer is right.",
-        "An image without marks is not an image without disease: the model knows only the classes that it was taught.",
-        "The model always answers with one of its classes, also for images of another kind than it was taught with.",
+        "An image without marks is not an image without disease: the model knows only the classes that it was taught, "
+        "in about the size and the colours in which they were shown to it.",
+        "The model always answers with one of its classes, also for images of another kind, another part of the body, "
+        "or with inverted grey values.",
         "A score is the model's own scale. It is not the probability of a disease in a patient.",
     ),
 }
