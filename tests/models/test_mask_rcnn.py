@@ -148,6 +148,15 @@ def test_losses_stay_in_full_precision_when_the_network_computes_in_bfloat16() -
         assert half[name] == pytest.approx(value, rel=0.1, abs=0.02), name
 
 
+def test_boxes_and_scores_are_exact_when_the_network_computes_in_bfloat16() -> None:
+    image = torch.randn(1, 1, 320, 320, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        (marks,) = rcnn_of(minimum_score=0.0).eval().predict(image).marks or ()
+    far = marks.boxes[(marks.boxes > 128) & (marks.boxes < 320)]  # where bfloat16 knows whole pixels only
+    assert (far.frac() != 0).float().mean() > 0.9
+    assert len(marks.scores.unique()) == len(marks.scores)
+
+
 @pytest.mark.parametrize("name", ["convnext_atto", "test_vit"])
 def test_a_network_without_the_five_strides_is_refused_in_words(name: str) -> None:
     with pytest.raises(RecipeError, match=f"model.backbone: .*strides 2, 4, 8, 16 and 32; '{name}' has others"):

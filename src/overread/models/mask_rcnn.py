@@ -44,6 +44,23 @@ class _Pyramid(nn.Module):
         return joined
 
 
+# Boxes take the precision of what moves them, and bfloat16 knows every second pixel only from 256 on: so both stages
+# say in full precision where a box is, and the second one also how sure it is.
+
+
+class _RpnHead(RPNHead):  # type: ignore[misc]  # torchvision has no types
+    def forward(self, x: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        scores, boxes = super().forward(x)
+        return [level.float() for level in scores], [level.float() for level in boxes]
+
+
+class _BoxPredictor(FastRCNNPredictor):  # type: ignore[misc]  # torchvision has no types
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.autocast(x.device.type, enabled=False):
+            scores, boxes = super().forward(x.float())
+        return scores, boxes
+
+
 class _Heads(RoIHeads):  # type: ignore[misc]  # torchvision has no types
     """torchvision's heads, told where pixels lie.
 
@@ -132,7 +149,7 @@ class MaskRcnn(Model):
         anchors = AnchorGenerator(tuple((size,) for size in settings.anchors), (settings.ratios,) * 5)
         rpn = RegionProposalNetwork(
             anchors,
-            RPNHead(settings.width, anchors.num_anchors_per_location()[0]),
+            _RpnHead(settings.width, anchors.num_anchors_per_location()[0]),
             fg_iou_thresh=0.7,
             bg_iou_thresh=0.3,
             batch_size_per_image=256,
@@ -202,7 +219,7 @@ def _region_heads(settings: MaskRcnn.Settings, shape: Shape) -> RoIHeads:
     return _Heads(
         MultiScaleRoIAlign(levels, output_size=7, sampling_ratio=settings.sampling),
         TwoMLPHead(width * 7 * 7, settings.head),
-        FastRCNNPredictor(settings.head, shape.classes + 1),
+        _BoxPredictor(settings.head, shape.classes + 1),
         fg_iou_thresh=0.5,
         bg_iou_thresh=0.5,
         batch_size_per_image=settings.sampled_regions,
