@@ -177,11 +177,30 @@ def _features(name: str) -> nn.Module:
 @pytest.mark.parametrize("name", ["tf_efficientnet_lite0", TINY, "resnet18", "mobilenetv3_small_050", "regnetx_002"])
 def test_exactly_the_weights_that_the_first_levels_rest_on_are_frozen(name: str, levels: int) -> None:
     network = _features(name)
+    before = dict(network.named_parameters())
     if levels:
         network(torch.randn(1, 3, 64, 64))[levels - 1].sum().backward()
     expected = {name for name, parameter in network.named_parameters() if parameter.grad is not None}
     freeze(network, levels)
-    assert {name for name, parameter in network.named_parameters() if not parameter.requires_grad} == expected
+    assert {*dict(network.named_buffers()), *dict(network.named_parameters())} >= expected
+    learning = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
+    assert {*before} - learning == expected
+
+
+@pytest.mark.parametrize("levels", [1, 3])
+def test_frozen_levels_answer_alike_whatever_they_are_shown_with(levels: int) -> None:
+    network = _features("tf_efficientnet_lite0")
+    freeze(network, levels)
+    network.train()
+    image, others = torch.randn(1, 3, 64, 64), 5 + torch.randn(3, 3, 64, 64)
+    alone, crowd = network(image), network(torch.cat([image, others]))
+    torch.testing.assert_close(alone[levels - 1], crowd[levels - 1][:1])
+    assert not torch.allclose(alone[levels], crowd[levels][:1])
+
+
+def test_more_levels_than_there_are_cannot_be_frozen() -> None:
+    with pytest.raises(RecipeError, match=r"model.frozen: this network has 5 levels .* found 6"):
+        freeze(_features("resnet18"), 6)
 
 
 def test_frozen_weights_stay_as_they_are_while_the_others_learn() -> None:

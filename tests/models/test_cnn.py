@@ -47,6 +47,18 @@ def test_scores_keep_full_precision_when_the_network_computes_in_bfloat16() -> N
     torch.testing.assert_close(scores.sum(1), torch.ones(4))
 
 
+def test_frozen_levels_keep_their_weights_and_the_others_learn() -> None:
+    model = cnn_of(Cnn.Settings(backbone="test_efficientnet", weights="none", frozen=2)).train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    optimiser = torch.optim.AdamW([one for one in model.parameters() if one.requires_grad], lr=0.1)
+    model.loss(Batch(images_of(), tuple("abcd"), targets=torch.tensor([0, 1, 2, 0])))["cross-entropy"].backward()
+    optimiser.step()
+    same = {name for name, value in model.state_dict().items() if torch.equal(value, before[name])}
+    first = {name for name in before if name.startswith(("network.conv_stem", "network.bn1", "network.blocks.0"))}
+    assert same >= first
+    assert len(same) < len(before) / 2
+
+
 def test_dropout_varies_the_loss_and_never_the_answer() -> None:
     model = cnn_of(Cnn.Settings(backbone="test_efficientnet", weights="none", dropout=0.5))
     batch = Batch(images_of(), tuple("abcd"), targets=torch.tensor([0, 1, 2, 0]))

@@ -126,7 +126,7 @@ def test_marks_of_one_class_that_overlap_much_are_one() -> None:
 def test_frozen_levels_keep_their_weights_and_the_others_learn(levels: int) -> None:
     model = rcnn_of(frozen=levels).train()
     frozen = {name for name, one in model.named_parameters() if not one.requires_grad}
-    assert len(frozen) == {0: 0, 1: 6, 2: 12}[levels]
+    assert len(frozen) == {0: 0, 1: 2, 2: 4}[levels]  # convolutions; batch norms that are frozen learn nothing at all
     assert all(name.startswith("pyramid.body.") for name in frozen)
     before = {name: one.detach().clone() for name, one in model.named_parameters()}
     optimiser = torch.optim.AdamW([one for one in model.parameters() if one.requires_grad], lr=0.1, weight_decay=0.1)

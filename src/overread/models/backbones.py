@@ -10,6 +10,7 @@ import timm
 import torch
 from safetensors.torch import load_file
 from timm.models import adapt_input_conv
+from timm.utils.model import freeze as freeze_layers
 from torch import Tensor, nn
 
 from overread.catalogue import suggestion
@@ -44,18 +45,31 @@ def backbone(name: str, *, weights: str, channels: int, pretrained: bool = True,
 
 
 def freeze(network: nn.Module, levels: int) -> None:
-    """Keep the first feature levels of a `features_only` network (stride 2, 4 ...) as they are."""
+    """Keep the first feature levels of a network as they are, with the statistics of their batch norms.
+
+    Args:
+        network: from `backbone`.
+        levels: how many; each halves the size, so that they have strides 2, 4, 8 ...
+
+    Raises:
+        RecipeError: a network that does not say where its levels end, or has fewer.
+    """
     if not levels:
         return
-    last: str = cast("Any", network).feature_info.info[levels - 1]["module"].replace(".", "_")
+    info: Any = getattr(network, "feature_info", ())
+    ends: list[str] = [one["module"].replace(".", "_") for one in getattr(info, "info", info)]
+    if levels > len(ends):
+        raise RecipeError(f"model.frozen: this network has {len(ends)} levels that can be frozen; found {levels}.")
+    last, layers = f"{ends[levels - 1]}_", []
     within = False
     for name, module in network.named_modules():  # timm registers layers in the order they are run in
-        here = f"{name}.".replace(".", "_").startswith(f"{last}_")
+        here = f"{name}.".replace(".", "_").startswith(last)
         if within and not here:
-            return
+            break
         within = within or here  # a level may end with a layer that has no weights, such as an activation
-        for parameter in module.parameters(recurse=False):
-            parameter.requires_grad_(False)
+        if next(module.parameters(recurse=False), None) is not None:
+            layers.append(name)
+    freeze_layers(network, layers)  # type: ignore[no-untyped-call]
 
 
 def _entries(name: str, weights: str) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import Field
 from torch import Tensor, nn
 
-from overread.models.backbones import backbone
+from overread.models.backbones import backbone, freeze
 from overread.models.contract import Batch, FamilySettings, Model, Output, Shape, models
 from overread.models.losses import losses
 
@@ -24,12 +24,15 @@ class Cnn(Model):
         Args:
             backbone: timm's name of the network.
             weights: "imagenet" (packaged, offline), "none", or the path of a weights file.
+            frozen: how many of the first feature levels (stride 2, 4, 8 ...) keep the weights they start with, which
+                saves time and may help where images are few; only sensible with weights that were trained before.
             dropout: share of the last features that is left out while training.
             loss: a name of the catalogue of losses; None takes the one that fits the task.
         """
 
         backbone: str = "tf_efficientnet_lite0"
         weights: str = "imagenet"
+        frozen: Annotated[int, Field(ge=0, le=5)] = 0
         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
         loss: str | None = None
 
@@ -51,6 +54,7 @@ class Cnn(Model):
             num_classes=shape.classes,
             drop_rate=settings.dropout,
         )
+        freeze(network, settings.frozen)
         # timm starts the classifier of some networks so wide that the first answers are certain and wrong
         classifier = network.get_classifier()
         nn.init.normal_(classifier.weight, std=0.01)

@@ -105,8 +105,7 @@ class MaskRcnn(Model):
             backbone: timm's name of the network; it must offer features at strides 4 to 32.
             weights: "imagenet" (packaged, offline), "none", or the path of a weights file.
             frozen: how many of the first feature levels (stride 2, 4) keep the weights they start with, which saves
-                time; only sensible with weights that were trained before. The statistics of their batch norms still
-                follow the images.
+                time; only sensible with weights that were trained before.
             width: channels of the feature pyramid.
             anchors: sides in pixels of the anchor boxes of each of the five levels (stride 4 to 64).
             ratios: height to width of the anchor boxes.

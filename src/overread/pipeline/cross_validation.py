@@ -24,6 +24,7 @@ from overread.preprocessing.step import Step, learns
 from overread.progress import Progress
 from overread.provenance import environment
 from overread.recipe import Recipe
+from overread.training.allocation import keep_freed_memory
 from overread.training.crossval import FittedFold, Plan, fit_folds
 from overread.training.loop import fabric_for
 
@@ -47,6 +48,7 @@ def cross_validate(
 
     The validation part of a fold chooses the epoch and the operating point; nothing that is reported rests on it.
     """
+    keep_freed_memory()
     folds = folds_of(manifest, recipe.data, seed=recipe.seed, same=images.digests(manifest))
     fabric = fabric_for(device_for(device), recipe.training.precision)
     channels = _prepare(recipe, manifest, images, progress)
