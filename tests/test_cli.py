@@ -61,6 +61,12 @@ def case(number: int, patient: str, label: str) -> Case:
     return Case(f"c{number}", patient, (ImageRef(Path(f"c{number}.png")),), labels, split="train")
 
 
+def test_the_module_is_the_command_line_too() -> None:
+    done = subprocess.run([sys.executable, "-m", "overread", "read"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "usage: overread read" in done.stderr
+
+
 def test_help_comes_at_once_and_without_torch() -> None:
     code = """
 import sys

@@ -134,6 +134,7 @@ class ReportContent:
         histories: one a fold.
         folds: one a fold.
         examples: (caption, reading) of cases worth seeing, such as the best, a middling and the worst one.
+        measured: how good the model of a "reading" was found to be, in sentences.
         readings: all images of a "reading". It is gone through once, one image at a time, so that a lazy sequence
             need not hold all pixels.
         recipe_toml: the recipe in full.
@@ -156,6 +157,7 @@ class ReportContent:
     histories: Sequence[History] = ()
     folds: Sequence[FoldRow] = ()
     examples: Sequence[tuple[str, Reading]] = ()
+    measured: Sequence[str] = ()
     readings: Sequence[Reading] = ()
     recipe_toml: str | None = None
     environment: Mapping[str, str] = field(default_factory=dict)

@@ -17,10 +17,12 @@ from overread.evaluation.curves import confusion_matrix, froc
 from overread.evaluation.estimate import Estimate
 from overread.export.content import Confusion, FoldRow, FrocCurve, History, LabelCurves
 from overread.export.reading import Reading
+from overread.export.wording import estimate_words, metric_words, score_words
 from overread.finding import Prediction
 from overread.inference.assessment import Assessment
 
 if TYPE_CHECKING:  # a reading must not wait for what only training needs
+    from overread.bundle import Bundle
     from overread.data.split import Fold
     from overread.training.crossval import FittedFold
 
@@ -69,13 +71,15 @@ def examples_of(assessment: Assessment, folds: Mapping[str, int]) -> list[tuple[
         return []
     middle = len(ordered) // 2
     places = {"worst": [0, 1], "median": [middle, middle - 1], "best": [-1, -2]}
-    what = "F1 of its marks" if assessment.manifest.marks_lesions else "score of the truth"
+    marks = assessment.manifest.marks_lesions
+    what = "F1 of its marks" if marks else "score of the truth"
+    words = "{:.2f}".format if marks else score_words  # a share of marks can be exactly 1, a score never is
     cases = {case.case_id: case for case in assessment.manifest.cases}
     chosen: dict[str, str] = {}
     for word, indices in places.items():
         for index in indices:
             if -len(ordered) <= index < len(ordered):
-                chosen.setdefault(ordered[index], f"{word}: {what} {scores[ordered[index]]:.2f}")
+                chosen.setdefault(ordered[index], f"{word}: {what} {words(scores[ordered[index]])}")
     return [
         (
             caption,
@@ -142,6 +146,33 @@ def row_of(fold: FittedFold) -> FoldRow:
     """Who was where in a fold."""
     parts = fold.fold
     return FoldRow(parts.index, len(parts.fit), len(parts.validation), len(parts.test), fold.fitted.epoch + 1)
+
+
+TOLD = {"labels": ("auroc", "sensitivity"), "marks": ("coco_ap50", "tp_ap_50")}
+"""The numbers that a reader of answers is told: over all classes, and class by class."""
+
+
+def measured_words(bundle: Bundle) -> list[str]:
+    """How good a model was found to be when it was trained, for one who reads its answers."""
+    marks = bundle.task in ("boxes", "masks")
+    overall, of_class = TOLD["marks" if marks else "labels"]
+    rows = [Estimate(**row) for row in bundle.evaluation]
+    rows = [row for row in rows if row.subgroup is None and row.value is not None]
+    told = [row for row in rows if row.metric == overall and row.class_name is None]
+    told += [row for row in rows if row.metric == of_class and row.class_name is not None]
+    if not told:
+        return ["This model does not say how good it was found to be."]
+    words = [
+        metric_words(row.metric) + (f" for {row.class_name}" if row.class_name else "") + f" {estimate_words(row)}"
+        for row in told
+    ]
+    said = [
+        f"On {told[0].n_cases} images that were held out from its training: {'; '.join(words)}. "
+        f"In brackets are {told[0].level:.0%} intervals. Other images can be harder."
+    ]
+    if marks:
+        said.append(f"A mark is shown where its score is {bundle.threshold:.2f} or higher.")
+    return said
 
 
 def evaluation_json(

@@ -52,6 +52,7 @@ def read_images(
         kind="reading",
         created=presenting.now(),
         simulated=bundle.simulated,
+        measured=presenting.measured_words(bundle),
         readings=readings,
         recipe_toml=None,
         environment=environment(),
