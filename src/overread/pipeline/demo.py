@@ -15,8 +15,10 @@ from overread.recipe import load_recipe
 MARKER = "OVERREAD-DEMO"
 PATIENTS = 48
 SLICES = 5
+SIZE = 256
 QUICK_PATIENTS = 12
 QUICK_SLICES = 2
+QUICK_SIZE = 128
 
 
 def run_demo(out: Path, *, quick: bool, device: str, progress: Progress) -> Path:
@@ -38,8 +40,8 @@ def run_demo(out: Path, *, quick: bool, device: str, progress: Progress) -> Path
     data = out / "simulated-ct"
     if not data.exists():
         progress.say("making simulated CT of patients who do not exist")
-        patients, slices = (QUICK_PATIENTS, QUICK_SLICES) if quick else (PATIENTS, SLICES)
-        write_phantom(data, patients=patients, slices=slices, seed=0, progress=progress)
+        patients, slices, size = (QUICK_PATIENTS, QUICK_SLICES, QUICK_SIZE) if quick else (PATIENTS, SLICES, SIZE)
+        write_phantom(data, patients=patients, slices=slices, size=size, seed=0, progress=progress)
     classes, marks = data / "labels.csv", data / "marks.json"
     progress.say("step 1 of 3: learning to tell normal, stone and tumour")
     classifier = pipeline.train(
