@@ -142,7 +142,7 @@ def _summary(manifest: Manifest) -> list[tuple[str, str]]:
         counts, unit = Counter(name for case in cases for name, present in case.labels.items() if present), "cases"
     splits = Counter(case.split or "none" for case in cases)
     patients = str(len({case.patient_id for case in cases}))
-    if all(case.patient_id == case.case_id for case in cases):
+    if not manifest.names_patients:
         patients += " (none is named: every case counts as a patient of its own)"
     what = f"{manifest.name} ({manifest.source}, {manifest.task}{', simulated' if manifest.simulated else ''})"
     return [
