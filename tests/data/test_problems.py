@@ -104,6 +104,18 @@ def test_a_patient_in_two_splits_is_an_error_that_does_not_name_the_patient():
     assert "Doe" not in problem.message
 
 
+def test_a_patient_of_the_test_split_who_is_also_in_no_split_is_an_error_for_training_takes_what_has_no_split():
+    two = _labelled(["x", "y"])
+
+    def parted(*splits):
+        cases = zip(two.cases, splits, strict=True)
+        return two.with_cases(tuple(replace(case, patient_id="p", split=split) for case, split in cases))
+
+    problem = _found(parted("test", None))["patient-in-two-splits"]
+    assert problem.where == ("c0", "c1")
+    assert "patient-in-two-splits" not in _found(parted("train", None))
+
+
 @pytest.mark.parametrize(
     ("box", "name"),
     [

@@ -69,7 +69,9 @@ KINDS: Mapping[str, Kind] = {
     "case-in-two-splits": Kind("error", "Cases that are listed in two official splits", "List each in one."),
     "split-without-case": Kind("warning", "Names in the split lists that have no annotation", "Check what is missing."),
     "patient-in-two-splits": Kind(
-        "error", "Cases of a patient who is in two official splits", "Put all images of a patient into one split."
+        "error",
+        "Cases of a patient who is in two official splits, or in the test split and in none",
+        "Put all images of a patient into one split.",
     ),
     # the marks
     "turned-image": Kind(

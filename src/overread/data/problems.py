@@ -96,13 +96,13 @@ def _check_ids(manifest: Manifest, log: ProblemLog) -> None:
 
 
 def _check_patients(manifest: Manifest, log: ProblemLog) -> None:
-    splits: dict[str, set[str]] = {}
+    splits: dict[str, set[str | None]] = {}
     for case in manifest.cases:
-        if case.split is not None:
-            splits.setdefault(case.patient_id, set()).add(case.split)
+        splits.setdefault(case.patient_id, set()).add(case.split)
     for case in manifest.cases:
-        if len(splits.get(case.patient_id, ())) > 1 and case.split is not None:
-            log.add("patient-in-two-splits", case.case_id, case.split)  # not the patient: messages go into logs
+        named = splits[case.patient_id]
+        if len(named - {None}) > 1 or named >= {"test", None}:  # training takes the cases that have no split
+            log.add("patient-in-two-splits", case.case_id, case.split or "no split")  # never the patient, for logs
 
 
 def _check_classes(manifest: Manifest, folds: int | None, log: ProblemLog) -> None:
