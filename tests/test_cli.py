@@ -251,7 +251,7 @@ def test_train_hands_over_all_that_was_typed_and_prints_what_came_out(
     settings = {"source": "coco", "device": "cpu", "precision": "bf16"}
     assert stage.asked == [("train", ("r.toml", Path("data"), Path("run")), settings)]
     said = capsys.readouterr().out
-    assert said.startswith("auroc: 0.900 (95% interval 0.800 to 0.950)")
+    assert said.startswith("AUROC: 0.900 (95% interval 0.800 to 0.950)")
     assert str(tmp_path / "report.html") in said
 
 
@@ -269,10 +269,33 @@ def test_evaluate_prints_numbers_with_interval_and_n(
     assert main(["evaluate", "run/bundle", "data", "--out", str(tmp_path), "--split", "val", "--quiet"]) == 0
     said, warned = capsys.readouterr()
     assert warned == "warning: 3 of 9 images were seen in training\n"
-    assert "auroc: 0.912 (95% interval 0.870 to 0.951), 546 cases of 500 patients, 147 positive" in said
-    assert "auroc of benign: not defined (only one class" in said
+    assert "AUROC: 0.912 (95% interval 0.870 to 0.951), 546 cases of 500 patients, 147 positive" in said
+    assert "AUROC for benign: not defined (only one class" in said
     assert "site=A" not in said
     assert stage.asked[0][2] == {"split": "val", "source": None, "device": "auto"}
+
+
+def test_the_terminal_puts_thresholds_last_and_calls_a_mean_of_the_classes_one(
+    stage: Stage, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def overall(metric: str) -> Estimate:
+        return Estimate(metric, None, None, 0.5, 0.4, 0.6, 0.95, 100, 90, 100, "a share; mean over 2 classes")
+
+    _write_evaluation(tmp_path, overall("accuracy"), overall("sensitivity"), overall("auroc"))
+    assert main(["evaluate", "run/bundle", "data", "--out", str(tmp_path)]) == 0
+    first, second, third, *_ = capsys.readouterr().out.splitlines()
+    assert first == "AUROC, mean of the classes: 0.500 (95% interval 0.400 to 0.600), 100 cases of 90 patients"
+    assert second.startswith("accuracy, mean of the classes")
+    assert third.startswith("sensitivity, mean of the classes")
+
+
+def test_patients_who_were_not_named_are_not_counted_on_the_terminal(
+    stage: Stage, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    estimate = Estimate("coco_ap50", None, None, 0.5, 0.4, 0.6, 0.95, 9, 9, 30, "bootstrap")
+    _write_evaluation(tmp_path, estimate, data={"task": "boxes", "names_patients": False})
+    assert main(["evaluate", "run/bundle", "data", "--out", str(tmp_path)]) == 0
+    assert "0.500 (95% interval 0.400 to 0.600), 9 cases, 30 true marks" in capsys.readouterr().out
 
 
 def test_evaluate_fails_when_an_image_was_refused_and_lists_it(
@@ -284,7 +307,8 @@ def test_evaluate_fails_when_an_image_was_refused_and_lists_it(
 
 
 def _write_evaluation(folder: Path, *estimates: Estimate, **more: Any) -> None:
-    content = {"warnings": [], "refused": [], "estimates": [estimate.as_json() for estimate in estimates]}
+    data = {"task": "single-label", "names_patients": True}
+    content = {"data": data, "warnings": [], "refused": [], "estimates": [estimate.as_json() for estimate in estimates]}
     (folder / "evaluation.json").write_text(json.dumps(content | more))
 
 

@@ -12,10 +12,10 @@ import sys
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from overread import __version__
 from overread.errors import OverreadError
@@ -214,28 +214,36 @@ def _evaluate(arguments: argparse.Namespace, progress: Progress) -> int:
 
 def _print_evaluation(folder: Path) -> int:
     from overread.evaluation.estimate import Estimate
+    from overread.export.wording import decides
 
     evaluation = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
     for warning in evaluation["warnings"]:
         print(f"warning: {warning}", file=sys.stderr)
-    for row in evaluation["estimates"]:
-        estimate = Estimate(**row)
-        if estimate.subgroup is None:
-            print(_estimate_line(estimate))
+    estimates = [estimate for row in evaluation["estimates"] if (estimate := Estimate(**row)).subgroup is None]
+    # first what hangs on no threshold: accuracy flatters a data set with one rare class
+    for estimate in sorted(estimates, key=lambda one: (one.class_name is not None, decides(one))):
+        print(_estimate_line(estimate, evaluation["data"]))
     print(f"The report is {folder / 'report.html'}")
     for refused in evaluation["refused"]:
         print(f"refused: {refused['case_id']}: {refused['reason']}", file=sys.stderr)
     return FAILED if evaluation["refused"] else DONE
 
 
-def _estimate_line(estimate: Estimate) -> str:
-    name = estimate.metric if estimate.class_name is None else f"{estimate.metric} of {estimate.class_name}"
-    rests_on = f"{estimate.n_cases} cases of {estimate.n_patients} patients, {estimate.n_positive} positive"
+def _estimate_line(estimate: Estimate, data: Mapping[str, Any]) -> str:
+    from overread.export.wording import is_mean_of_classes, level_words, name_words, number_words
+
+    name = name_words(estimate) + ("" if estimate.class_name is None else f" for {estimate.class_name}")
+    rests_on = f"{estimate.n_cases} cases" + (f" of {estimate.n_patients} patients" if data["names_patients"] else "")
+    if data["task"] in ("boxes", "masks"):
+        rests_on += f", {estimate.n_positive} true marks"
+    elif not is_mean_of_classes(estimate):
+        rests_on += f", {estimate.n_positive} positive"
     if estimate.value is None:
         return f"{name}: not defined ({estimate.method}; {rests_on})"
-    number = f"{estimate.value:.3f}"
+    number = number_words(estimate.value)
     if estimate.low is not None and estimate.high is not None:
-        number += f" ({estimate.level:.0%} interval {estimate.low:.3f} to {estimate.high:.3f})"
+        low, high = number_words(estimate.low), number_words(estimate.high)
+        number += f" ({level_words(estimate.level)} interval {low} to {high})"
     return f"{name}: {number}, {rests_on}"
 
 

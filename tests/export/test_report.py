@@ -217,6 +217,15 @@ def test_where_no_patients_are_named_the_report_says_what_that_means(light: Repo
     assert "names no patients" not in seen(page)
 
 
+def test_where_some_images_name_no_patient_the_report_says_how_many(light: ReportContent, page: str) -> None:
+    assert light.manifest is not None
+    first, second, *others = light.manifest.cases
+    some = (replace(first, patient_id=first.case_id), replace(second, patient_id=second.case_id), *others)
+    text = seen(render_report(replace(light, manifest=light.manifest.with_cases(some))))
+    assert "2 images name no patient, so each of these counts as a patient of its own" in text
+    assert "no patient" not in seen(page)
+
+
 def test_many_readings_stay_a_file_that_can_be_sent(marked: Reading) -> None:
     rough = np.random.default_rng(0).integers(0, 255, (3, 240, 320)).repeat(2, axis=1).repeat(2, axis=2)
     busy = replace(marked, image=Image(rough.astype(np.float32)), truth=None)
@@ -268,6 +277,28 @@ def test_a_mean_of_the_classes_is_not_called_the_sensitivity(light: ReportConten
     assert "sensitivity, mean of the classes0.625" in text
     assert "sensitivity0.250" in text
     assert "AUROC, mean" not in text
+
+
+def test_a_mean_over_three_classes_does_not_call_all_images_positive(light: ReportContent) -> None:
+    measured = classification_estimates(
+        [0, 1, 2] * 4, np.random.default_rng(0).random((12, 3)), ("a", "b", "c"), [f"p-{n}" for n in range(12)],
+        task="single-label", draws=20, level=0.995, seed=0,
+    )  # fmt: skip
+    (mean,) = (one for one in measured if one.metric == "auroc" and one.class_name is None)
+    page = render_report(replace(light, estimates=[mean]))
+    assert '<td class="n"></td></tr>' in page
+    assert "(99.5% interval)" in page
+
+
+def test_a_class_that_was_measured_in_another_way_says_so(light: ReportContent) -> None:
+    drawn, exact = estimate("auroc", 0.7), replace(estimate("auroc", 1.0), class_name="rare", method="exact")
+    text = seen(render_report(replace(light, estimates=[replace(drawn, method="drawn"), exact])))
+    assert "all classes: drawn. rare: exact" in text
+
+
+def test_a_froc_curve_that_ends_before_one_false_mark_in_eight_images_is_seen() -> None:
+    few = FrocCurve("stone", np.array([0.0, 0.02, 0.1]), np.array([0.2, 0.5, 0.9]), 100, 60)
+    assert b"<!-- 1/64 -->" in report.figures.froc(few)  # matplotlib says in a comment what it drew as paths
 
 
 def test_names_of_measures_are_words(light: ReportContent) -> None:

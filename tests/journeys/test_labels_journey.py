@@ -93,6 +93,7 @@ def test_a_bundle_is_measured_on_patients_that_were_kept_away(
     evaluation = json.loads((tmp_path / "eval" / "evaluation.json").read_text())
     assert evaluation["warnings"] == []
     assert evaluation["data"]["split"] == "test"
+    assert "none of these images, pixel for pixel, was learned from" in evaluation["scheme"]
     assert {row["n_cases"] for row in evaluation["estimates"]} == {9}
     assert {row["split"] for row in rows_of(tmp_path / "eval" / "predictions.csv")} == {"test"}
     check_auroc(tmp_path / "eval")
@@ -106,7 +107,9 @@ def test_an_evaluation_on_images_of_the_training_says_so_everywhere(
     assert said.code == 0
     warned = "27 of 36 images were seen in training"
     assert f"warning: {warned}" in said.err
-    assert warned in json.loads((tmp_path / "eval" / "evaluation.json").read_text())["warnings"][0]
+    evaluation = json.loads((tmp_path / "eval" / "evaluation.json").read_text())
+    assert warned in evaluation["warnings"][0]
+    assert "learned from" not in evaluation["scheme"]
     assert warned in (tmp_path / "eval" / "report.html").read_text()
 
 

@@ -74,6 +74,11 @@ def test_folds_are_not_sold_as_the_bundle_that_averages_them() -> None:
     assert "not measured" not in presenting.scheme_of(DataSection(scheme="hold-out"), FOLDS[:1], marked())
 
 
+def test_what_was_held_out_is_counted_and_not_taken_from_the_recipe() -> None:
+    said = presenting.scheme_of(DataSection(scheme="hold-out", held_out=0.3), FOLDS[:1], marked())
+    assert said.startswith(f"{len(FOLDS[0].test)} of {len(marked().cases)} cases were held out")
+
+
 @pytest.mark.parametrize("scheme", ["k-fold", "hold-out"])
 def test_nothing_is_said_of_patients_where_none_is_named(scheme: Any) -> None:
     manifest = marked()

@@ -90,7 +90,11 @@ KINDS: Mapping[str, Kind] = {
         "No image has more than one mask, and there are masks of several separate parts",
         "If each part is an object of its own, give each a number (or a mask) of its own.",
     ),
-    "crowd-annotation": Kind("warning", "Crowd annotations, left out", "Mark single objects to learn from them."),
+    "crowd-annotation": Kind(
+        "warning",
+        "Crowd annotations, left out: a mark that is found there counts as false, unlike in COCO",
+        "Mark single objects.",
+    ),
     "annotation-names-another-file": Kind(
         "warning", "Annotations that name another image than their own file name does", "The file name was believed."
     ),

@@ -41,14 +41,15 @@ def roc_and_pr(truth: NDArray[np.bool_], score: NDArray[np.float64]) -> bytes | 
 
 
 def froc(curve: FrocCurve) -> bytes:
-    """FROC curve as SVG; false marks an image go from 1/8 to 8 in doublings, or farther where the curve goes on."""
+    """FROC curve as SVG; false marks an image go from 1/8 to 8 in doublings, or farther where the curve does."""
     figure, (axes,) = _figure(1)
-    axes.step(np.maximum(curve.false_marks, 1e-3), curve.sensitivity, where="post", color=LINE)
-    most = float(np.max(curve.false_marks, initial=0.0))
-    ticks = [2.0**power for power in range(-3, 1 + max(3, math.ceil(math.log2(max(most, 1)))))]
+    axes.step(np.maximum(curve.false_marks, 1e-9), curve.sensitivity, where="post", color=LINE)
+    least = float(np.min(curve.false_marks, initial=2**-3, where=curve.false_marks > 0))
+    most = float(np.max(curve.false_marks, initial=2**3))
+    ticks = [2.0**power for power in range(math.floor(math.log2(least)), 1 + math.ceil(math.log2(most)))]
     axes.set_xscale("log", base=2)
     _frame(axes, "FROC", "false marks an image", "share of true marks found", ends=(ticks[0], ticks[-1]))
-    axes.set_xticks(ticks, ["1/8", "1/4", "1/2", *(f"{tick:g}" for tick in ticks[3:])])
+    axes.set_xticks(ticks, [f"{tick:g}" if tick >= 1 else f"1/{1 / tick:g}" for tick in ticks])
     axes.minorticks_off()
     return _svg(figure)
 

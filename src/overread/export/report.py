@@ -15,7 +15,6 @@ from PIL import Image as Picture
 
 from overread.data.manifest import Manifest
 from overread.evaluation.estimate import Estimate
-from overread.evaluation.metric import metrics
 from overread.export import figures
 from overread.export.content import Confusion, FrocCurve, LabelCurves, ReportContent
 from overread.export.overlay import compose
@@ -24,8 +23,12 @@ from overread.export.wording import (
     LIMITS,
     NOT_FOR_DIAGNOSIS,
     answer_words,
+    decides,
     estimate_words,
+    is_mean_of_classes,
+    level_words,
     metric_words,
+    name_words,
     score_words,
     size_words,
 )
@@ -62,7 +65,7 @@ def render_report(content: ReportContent) -> str:
         problems=[_problem(problem) for problem in content.problems],
         names_patients=_names_patients(content),
         marks=_is_about_marks(content),
-        estimates=_estimates(content.estimates),
+        estimates=_estimates(content),
         methods=_methods(content.estimates),
         levels=sorted({round(estimate.level * 100, 3) for estimate in content.estimates}),
         label_curves=list(_label_curves(content.curves)) if content.curves else [],
@@ -90,15 +93,14 @@ def _headline(content: ReportContent, cards: Sequence[dict[str, Any]]) -> str:
             parts.append(f"{marked} with marks")
         return "; ".join(parts) + "."
     whole = [e for e in content.estimates if e.class_name is None and e.subgroup is None]
-    # A share that depends on a threshold, such as accuracy, flatters a data set with one rare class.
-    best = next((e for e in whole if not _decides(e)), None)
+    best = next((e for e in whole if not decides(e)), None)
     if best is None:
         return "No number over all classes was measured."
     where = {"training": "On images that were held out from training", "evaluation": "On this data set"}[content.kind]
     patients = f" of {best.n_patients} patients" if _names_patients(content) else ", patients not named"
     return (
-        f"{where}: {_metric_words(best)} {estimate_words(best)}"
-        + (f" ({best.level:.0%} interval)" if best.low is not None else "")
+        f"{where}: {name_words(best)} {estimate_words(best)}"
+        + (f" ({level_words(best.level)} interval)" if best.low is not None else "")
         + f"; {best.n_cases} images{patients}"
         + (_rightly(content.confusion) or f" ({_amounts(best, content)}).")
     )
@@ -133,46 +135,39 @@ def _amounts(best: Estimate, content: ReportContent) -> str:
     return ", ".join(f"{e.n_positive} {e.class_name}" for e in parts)
 
 
-def _metric_words(estimate: Estimate) -> str:
-    name = metric_words(estimate.metric)
-    # Unsaid, the mean sensitivity of "ill" and "healthy" is taken for the sensitivity for the illness.
-    if estimate.class_name is None and "; mean over " in estimate.method:
-        name += ", mean of the classes"
-    lower = estimate.metric in metrics and metrics.get(estimate.metric).better == "lower"
-    return f"{name} (lower is better)" if lower else name
-
-
-def _estimates(estimates: Sequence[Estimate]) -> list[dict[str, Any]]:
+def _estimates(content: ReportContent) -> list[dict[str, Any]]:
     """The groups of the table: over all classes first, then class by class, then subgroups."""
     groups: dict[tuple[str, str], list[Estimate]] = {}
-    for estimate in sorted(estimates, key=lambda e: (e.subgroup is not None, e.class_name is not None)):
+    for estimate in sorted(content.estimates, key=lambda e: (e.subgroup is not None, e.class_name is not None)):
         groups.setdefault((estimate.subgroup or "", estimate.class_name or ""), []).append(estimate)
     return [
         {
             "name": (class_name or "All classes") + (f", only {subgroup}" if subgroup else ""),
-            "rows": [_estimate(estimate) for estimate in sorted(rows, key=_decides)],
+            "rows": [_estimate(one, marks=_is_about_marks(content)) for one in sorted(rows, key=decides)],
         }
         for (subgroup, class_name), rows in groups.items()
     ]
 
 
-def _decides(estimate: Estimate) -> bool:
-    return estimate.metric in metrics and metrics.get(estimate.metric).decides
-
-
-def _estimate(estimate: Estimate) -> dict[str, Any]:
+def _estimate(estimate: Estimate, *, marks: bool) -> dict[str, Any]:
     ends = [end for end in (estimate.value, estimate.low, estimate.high) if end is not None]
     bar = len(ends) == 3 and all(0 <= end <= 1 for end in ends)
-    return {"of": estimate, "name": _metric_words(estimate), "words": estimate_words(estimate), "bar": bar}
+    positive = None if is_mean_of_classes(estimate) and not marks else estimate.n_positive
+    words = {"name": name_words(estimate), "words": estimate_words(estimate)}
+    return {"of": estimate, **words, "n_positive": positive, "bar": bar}
 
 
-def _methods(estimates: Sequence[Estimate]) -> list[tuple[str, str]]:
-    """One explanation a metric, that of the first defined number; the others stand in evaluation.json."""
-    found: dict[str, str] = {}
-    for estimate in sorted(estimates, key=lambda e: (e.subgroup is not None, e.class_name is not None, _decides(e))):
+def _methods(estimates: Sequence[Estimate]) -> list[tuple[str, list[str]]]:
+    """How each metric was measured: once where all its numbers were measured alike, else with whose numbers differ."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for estimate in sorted(estimates, key=lambda e: (e.subgroup is not None, e.class_name is not None, decides(e))):
         if estimate.value is not None:
-            found.setdefault(metric_words(estimate.metric), estimate.method)
-    return list(found.items())
+            whose = ", ".join(filter(None, (estimate.class_name, estimate.subgroup))) or "all classes"
+            found.setdefault(metric_words(estimate.metric), {}).setdefault(estimate.method, []).append(whose)
+    return [
+        (name, [f"{', '.join(whose)}: {method}" if len(ways) > 1 else method for method, whose in ways.items()])
+        for name, ways in found.items()
+    ]
 
 
 def _data_set(manifest: Manifest) -> dict[str, Any]:
@@ -234,10 +229,13 @@ def _confusion(content: ReportContent) -> dict[str, Any] | None:
 
 
 def _limits(content: ReportContent) -> Iterator[str]:
-    if not _names_patients(content):
+    cases = () if content.manifest is None else content.manifest.cases
+    nameless = sum(case.patient_id == case.case_id for case in cases)
+    if nameless:
+        whose = "The data set names no patients" if nameless == len(cases) else f"{nameless} images name no patient"
         yield (
-            "The data set names no patients, so every image counts as a patient of its own. Where patients have "
-            "several images, the numbers are too good and the intervals too narrow."
+            f"{whose}, so each of these counts as a patient of its own. Where patients have several images, the "
+            "numbers are too good and the intervals too narrow."
         )
 
 

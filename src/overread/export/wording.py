@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from overread.evaluation.estimate import Estimate
+from overread.evaluation.metric import metrics
 from overread.export.reading import Reading
 from overread.finding import Finding
 from overread.image import Image
@@ -100,6 +101,37 @@ def metric_words(name: str) -> str:
     )
 
 
+def name_words(estimate: Estimate) -> str:
+    """What was measured; a mean over the classes is called one.
+
+    Unsaid, the mean sensitivity of "ill" and "healthy" is taken for the sensitivity for the illness.
+    """
+    name = metric_words(estimate.metric)
+    if is_mean_of_classes(estimate):
+        name += ", mean of the classes"
+    lower = estimate.metric in metrics and metrics.get(estimate.metric).better == "lower"
+    return f"{name} (lower is better)" if lower else name
+
+
+def is_mean_of_classes(estimate: Estimate) -> bool:
+    """Whether it is a mean over questions of one class each: of labels, every image is positive for one of them."""
+    return estimate.class_name is None and "; mean over " in estimate.method
+
+
+def decides(estimate: Estimate) -> bool:
+    """Whether it hangs on a threshold, as accuracy does: such a number flatters a data set with one rare class."""
+    return estimate.metric in metrics and metrics.get(estimate.metric).decides
+
+
+def level_words(level: float) -> str:
+    """The level of an interval.
+
+    >>> level_words(0.95), level_words(0.995)
+    ('95%', '99.5%')
+    """
+    return f"{100 * level:.6g}%"
+
+
 def estimate_words(estimate: Estimate) -> str:
     """The value with its interval, or why there is none."""
     if estimate.value is None:
@@ -128,12 +160,15 @@ LIMITS = {
         "The intervals say what drawing other patients of the same kind would change. They do not cover chance in "
         "training, wrong labels, a data set that leaves out the hard cases, or the choice of this recipe among several "
         "on the same data.",
+        "Images with equal pixels are kept on one side. Copies that were changed, be it by one pixel, are not noticed.",
         "A score is the model's own scale. It is not the probability of a disease in a patient.",
     ),
     "evaluation": (
         "The numbers hold for images like these; patients of other hospitals and scanners can differ.",
         "The intervals say what drawing other patients of the same kind would change. They do not cover wrong labels "
         "or a data set that leaves out the hard cases.",
+        "Images are compared with those of the training, pixel for pixel; patients are not. Where the model learned "
+        "from other images of a patient, these numbers are too good.",
         "A score is the model's own scale. It is not the probability of a disease in a patient.",
     ),
     "reading": (

@@ -49,10 +49,14 @@ def evaluate_bundle(
             + (f", the first because: {refused[0].refused}" if refused else "")
         )
     estimates = assessment.estimates(bundle.recipe.evaluation, seed=bundle.recipe.seed)
-    warnings = [*_seen(bundle, manifest, images), *presenting.warnings_of(refused)]
+    seen = _seen(bundle, manifest, images)
+    warnings = [*seen, *presenting.warnings_of(refused)]
     rows = list(presenting.readings_of(assessment, refused, manifest, {}))
     write_predictions_csv(folder / "predictions.csv", rows)
-    scheme = f"All {len(bundle.folds)} networks of the bundle averaged; nothing was fitted or chosen on these data."
+    networks = f"All {len(bundle.folds)} networks of the bundle averaged" if len(bundle.folds) > 1 else "One network"
+    scheme = f"{networks}, with the steps and the threshold of its bundle" + (
+        "." if seen else "; none of these images, pixel for pixel, was learned from."
+    )
     write_json(
         folder / "evaluation.json",
         presenting.evaluation_json(

@@ -17,7 +17,7 @@ from overread.evaluation.curves import confusion_matrix, froc
 from overread.evaluation.estimate import Estimate
 from overread.export.content import Confusion, FoldRow, FrocCurve, History, LabelCurves
 from overread.export.reading import Reading
-from overread.export.wording import estimate_words, metric_words, score_words
+from overread.export.wording import estimate_words, level_words, metric_words, score_words
 from overread.finding import Prediction
 from overread.inference.assessment import Assessment
 
@@ -157,18 +157,25 @@ def measured_words(bundle: Bundle) -> list[str]:
     marks = bundle.task in ("boxes", "masks")
     overall, of_class = TOLD["marks" if marks else "labels"]
     rows = [Estimate(**row) for row in bundle.evaluation]
-    rows = [row for row in rows if row.subgroup is None and row.value is not None]
-    told = [row for row in rows if row.metric == overall and row.class_name is None]
-    told += [row for row in rows if row.metric == of_class and row.class_name is not None]
-    if not told:
+    told = [row for row in rows if row.subgroup is None and row.metric == overall and row.class_name is None]
+    told += [row for row in rows if row.subgroup is None and row.metric == of_class and row.class_name is not None]
+    if all(row.value is None for row in told):
         return ["This model does not say how good it was found to be."]
+    rests_on = "true marks" if marks else "images"
     words = [
-        metric_words(row.metric) + (f" for {row.class_name}" if row.class_name else "") + f" {estimate_words(row)}"
+        metric_words(row.metric)
+        + (f" for {row.class_name} ({row.n_positive} {rests_on})" if row.class_name else "")
+        + f" {estimate_words(row)}"
         for row in told
     ]
+    measured, networks = f"On {told[0].n_cases} images", len(bundle.folds)
+    if networks == 1:
+        measured += " that were held out from its training"
+    else:  # every one of these images is among those that some network of this bundle learned from
+        measured += f", each answered by the one of its {networks} networks that had not learned from it"
     said = [
-        f"On {told[0].n_cases} images that were held out from its training: {'; '.join(words)}. "
-        f"In brackets are {told[0].level:.0%} intervals. Other images can be harder."
+        f"{measured}: {'; '.join(words)}. In brackets are {level_words(told[0].level)} intervals. Other images can be "
+        "harder." + (" All networks together, which answer here, were not measured." if networks > 1 else "")
     ]
     if marks:
         said.append(f"A mark is shown where its score is {bundle.threshold:.2f} or higher.")
@@ -207,6 +214,7 @@ def evaluation_json(
             "split": split,
             "n_cases": len(manifest.cases),
             "n_patients": len({case.patient_id for case in manifest.cases}),
+            "names_patients": manifest.names_patients,
         },
         "scheme": scheme,
         "threshold": threshold if manifest.marks_lesions else None,
@@ -231,15 +239,19 @@ def readings_of(
 def scheme_of(section: DataSection, folds: Sequence[Fold], manifest: Manifest) -> str:
     """How the data were parted, in a sentence or two."""
     parted = "whole patients" if manifest.names_patients else "single images, as the data set names no patients"
+    tested = sum(len(fold.test) for fold in folds)
     said = {
         "k-fold": f"Cross-validation with {len(folds)} folds of {parted}: every case was judged by a model that did "
-        f"not learn from its fold. The bundle averages these {len(folds)} networks and was not measured as a whole.",
-        "hold-out": f"{section.held_out:.0%} of the cases were held out ({parted}), and the model never saw them.",
+        f"not learn from its fold. The scores of all folds are ranked together. The bundle averages these {len(folds)} "
+        "networks and was not measured as a whole.",
+        "hold-out": f"{tested} of {len(manifest.cases)} cases were held out ({parted}), and the model never saw them.",
         "official": "Measured on the data set's own validation split, which the model never saw.",
     }[section.scheme]
     left_out = sum(len(fold.left_out) for fold in folds)
     if left_out:
-        said += f" {left_out} training cases were left out, because their patient or picture is in that split too."
+        said += (
+            f" {left_out} training cases were left out, because their picture (or their patient) is in that split too."
+        )
     return said
 
 
