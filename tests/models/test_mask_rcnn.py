@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import Tensor
+from torchvision.models.detection.image_list import ImageList
 
 from overread.errors import RecipeError
 from overread.models.contract import Batch, Shape, Truths
@@ -97,6 +98,31 @@ def test_what_is_padded_is_never_marked() -> None:
     assert whole.boxes[:, 2:].max() == 64
     assert odd.boxes[:, 2].max() == 37
     assert odd.boxes[:, 3].max() == 50
+
+
+@pytest.mark.parametrize("task", ["boxes", "masks"])
+def test_an_answer_does_not_hang_on_the_size_of_the_image_that_was_asked_about_before(task) -> None:
+    image = batch_of([[(8, 8, 30, 30)]]).images
+    fresh, used = (rcnn_of(task, minimum_score=0.0).eval() for _ in range(2))
+    with torch.inference_mode():
+        used.predict(image[:, :, :40, :40])
+        (expected,), (found,) = fresh.predict(image).marks or (), used.predict(image).marks or ()
+    torch.testing.assert_close(found.boxes, expected.boxes)
+    torch.testing.assert_close(found.scores, expected.scores)
+    torch.testing.assert_close(found.masks, expected.masks)
+
+
+@pytest.mark.parametrize("side", [64, 65, 96, 130])
+def test_the_anchors_of_every_level_lie_as_far_apart_as_its_cells(side: int) -> None:
+    model, strides = rcnn_of().eval(), []
+
+    def look(_module: torch.nn.Module, given: tuple[ImageList, list[Tensor]]) -> None:
+        strides.extend(given[0].tensors.shape[-1] / level.shape[-1] for level in given[1])
+
+    model.rpn.anchor_generator.register_forward_pre_hook(look)
+    with torch.inference_mode():
+        model.predict(torch.zeros(1, 1, side, side))
+    assert strides == [4, 8, 16, 32, 64]
 
 
 def test_no_more_marks_are_given_than_asked_for_and_none_below_the_minimum() -> None:

@@ -153,6 +153,23 @@ def test_it_goes_on_after_any_epoch_also_without_a_score_and_in_bfloat16(tmp_pat
     assert_same(fit_tiny(path, **how), expected)
 
 
+@pytest.mark.parametrize(("precision", "expected"), [("bf16", torch.bfloat16), ("float32", torch.float32)])
+def test_the_precision_that_was_asked_for_is_the_one_that_the_loss_is_computed_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str, expected: torch.dtype
+) -> None:
+    seen = set()
+    logits = Tiny._logits
+
+    def looked_at(self: Tiny, images: Tensor) -> Tensor:
+        found = logits(self, images)
+        seen.add(found.dtype)
+        return found
+
+    monkeypatch.setattr(Tiny, "_logits", looked_at)
+    fit_tiny(tmp_path / "c.safetensors", epochs=1, precision=precision)
+    assert seen == {expected}
+
+
 def test_it_may_be_killed_while_it_judges(tmp_path: Path) -> None:
     calls = []
 

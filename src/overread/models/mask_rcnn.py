@@ -17,12 +17,13 @@ from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
+from torchvision.ops.poolers import initLevelMapper
 
 from overread.errors import RecipeError
 from overread.models.backbones import backbone, freeze
 from overread.models.contract import Batch, FamilySettings, Marks, Model, Output, Shape, Truths, models
 
-_STRIDE = 32  # of the coarsest feature level: images are padded to a multiple of it
+_STRIDES = (4, 8, 16, 32, 64)  # of the feature levels; images are padded to a multiple of the last
 _CENTRE = 0.5  # of the first pixel, from the image's edge
 
 
@@ -178,8 +179,8 @@ class MaskRcnn(Model):
 
     def _features(self, images: Tensor) -> tuple[ImageList, dict[str, Tensor]]:
         rows, columns = images.shape[-2:]
-        padded = functional.pad(images, (0, -columns % _STRIDE, 0, -rows % _STRIDE))
-        # everything after the convolutions is done in full precision: box arithmetic does not bear bfloat16
+        padded = functional.pad(images, (0, -columns % _STRIDES[-1], 0, -rows % _STRIDES[-1]))
+        # box arithmetic does not bear bfloat16
         features = {name: level.float() for name, level in self.pyramid(padded).items()}
         return ImageList(padded, [(rows, columns)] * len(images)), features
 
@@ -197,7 +198,7 @@ def _body(settings: MaskRcnn.Settings, shape: Shape, *, pretrained: bool) -> nn.
         strides = cast("Any", body).feature_info.reduction()
     except (AttributeError, IndexError, RuntimeError):  # what timm raises for networks without features, or with fewer
         strides = None
-    if strides != [4, 8, 16, 32]:
+    if strides != list(_STRIDES[:4]):
         raise RecipeError(
             f"model.backbone: 'mask-rcnn' needs a network with features at strides 2, 4, 8, 16 and 32; "
             f"'{settings.backbone}' has others. Choose for instance tf_efficientnet_lite0 or resnet18."
@@ -205,18 +206,25 @@ def _body(settings: MaskRcnn.Settings, shape: Shape, *, pretrained: bool) -> nn.
     return body
 
 
+def _align(cells: int, sampling: int) -> MultiScaleRoIAlign:
+    """RoIAlign over the first four levels; told their strides, which it would else guess from the first image."""
+    pool = MultiScaleRoIAlign(["0", "1", "2", "3"], output_size=cells, sampling_ratio=sampling)
+    pool.scales = [1 / stride for stride in _STRIDES[:4]]
+    pool.map_levels = initLevelMapper(2, 5)  # strides are 2 to the power of these
+    return pool
+
+
 def _region_heads(settings: MaskRcnn.Settings, shape: Shape) -> RoIHeads:
-    levels = ["0", "1", "2", "3"]
     width = settings.width
     masks = {}
     if shape.task == "masks":
         masks = {
-            "mask_roi_pool": MultiScaleRoIAlign(levels, output_size=14, sampling_ratio=settings.sampling),
+            "mask_roi_pool": _align(14, settings.sampling),
             "mask_head": MaskRCNNHeads(width, [width] * settings.mask_layers, dilation=1),
             "mask_predictor": MaskRCNNPredictor(width, width, shape.classes + 1),
         }
     return _Heads(
-        MultiScaleRoIAlign(levels, output_size=7, sampling_ratio=settings.sampling),
+        _align(7, settings.sampling),
         TwoMLPHead(width * 7 * 7, settings.head),
         _BoxPredictor(settings.head, shape.classes + 1),
         fg_iou_thresh=0.5,

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from lightning_fabric import Fabric
@@ -115,10 +115,9 @@ def fit(
     """
     model = model.to(memory_format=torch.channels_last)
     averaged = _averaged(model, section.average)
-    wrapped, optimiser = fabric.setup(model, optimiser_for(model, section))
-    wrapped.mark_forward_method("loss")
+    _, optimiser = fabric.setup(model, optimiser_for(model, section))
     averaged.to(fabric.device)
-    run = _Run(model, wrapped, averaged, optimiser)
+    run = _Run(model, averaged, optimiser)
     history, best = _resume(run, checkpoint)
     for epoch in progress.track(range(len(history), section.epochs), what=what, total=section.epochs - len(history)):
         started = time.perf_counter()
@@ -147,7 +146,6 @@ class _Run:
     """What changes while training goes on."""
 
     model: Model
-    wrapped: Any  # the model as Fabric runs it: on its device and in its precision
     averaged: AveragedModel
     optimiser: Optimizer
 
@@ -173,7 +171,8 @@ def _one_epoch(run: _Run, batches: Epochs, epoch: int, *, section: TrainingSecti
     for index, batch in enumerate(batches.epoch(epoch)):
         for group in run.optimiser.param_groups:
             group["lr"] = learning_rate(epoch + index / len(batches), section)
-        losses: dict[str, Tensor] = run.wrapped.loss(batch.to(fabric.device))
+        with fabric.autocast():  # Fabric's wrapper gives a single device's model its precision only in `forward`
+            losses = run.model.loss(batch.to(fabric.device))
         total = torch.stack(list(losses.values())).sum()
         if not torch.isfinite(total):
             named = ", ".join(f"{name} {float(value.detach()):.3g}" for name, value in losses.items())
