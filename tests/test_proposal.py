@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -6,9 +7,11 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from overread.data.manifest import Case, ImageRef, Manifest, Task
+from overread.data.problems import problems
 from overread.data.sources import open_data
 from overread.errors import InputError
 from overread.finding import Finding, Region
+from overread.pipeline.assembly import check_family
 from overread.recipe import Recipe, propose
 
 RNG = np.random.default_rng(0)
@@ -104,6 +107,20 @@ def test_few_patients_keep_the_last_epoch(tmp_path: Path) -> None:
 def test_more_than_8_bits_are_clipped_first(tmp_path: Path) -> None:
     assert steps(proposed(data_set(tmp_path, GREY.astype(np.uint16) * 200)))[0] == "PercentileClip"
     assert steps(proposed(data_set(tmp_path, GREY)))[0] == "MinMax"
+
+
+def test_boxes_are_not_turned_for_training_refuses_that(tmp_path: Path) -> None:
+    manifest = data_set(tmp_path, GREY, task="boxes")
+    check_family(proposed(manifest), manifest)
+    assert proposed(data_set(tmp_path, GREY, task="masks")).augmentation.rotation_degrees
+
+
+def test_of_several_labels_the_patients_without_one_count_too(tmp_path: Path) -> None:
+    manifest = data_set(tmp_path, GREY, count=30)
+    cases = tuple(replace(case, labels={**case.labels, "shown": n > 1}) for n, case in enumerate(manifest.cases))
+    several = replace(manifest, task="multi-label", classes=(*manifest.classes, "shown"), cases=cases)
+    assert proposed(several).data.folds == 2
+    assert not [one for one in problems(several, folds=2, readable=False) if one.severity == "error"]
 
 
 def test_a_data_set_that_cannot_be_read_is_refused(tmp_path: Path) -> None:

@@ -130,6 +130,19 @@ def test_a_value_is_never_bent_into_another_kind(line: str) -> None:
     assert "training." in refusal(f'name = "a"\n[training]\n{line}')
 
 
+@pytest.mark.parametrize("line", ["frozen = true", 'dropout = "0.3"', "backbone = 5"])
+def test_a_setting_of_the_family_is_not_bent_either(line: str) -> None:
+    assert "model." in refusal(f'name = "a"\nseed = "x"\n[model]\n{line}')
+    with pytest.raises(RecipeError, match=r"model\."):
+        Recipe.from_toml(f'name = "a"\n[model]\n{line}', where="a").resolved()
+
+
+def test_none_may_be_said_of_a_setting_of_the_family_too() -> None:
+    assert (
+        Recipe.from_toml('name = "a"\n[model]\nloss = "none"', where="a").resolved().model.options.get("loss") is None
+    )
+
+
 def test_none_is_only_a_word_where_a_setting_may_be_absent() -> None:
     assert Recipe.from_toml(SMALL, where="small").training.clip_norm is None
     assert 'training.epochs: should be a whole number; found "none".' in refusal(

@@ -4,7 +4,7 @@
     ├── InputError               what was given cannot be used as it is
     │   ├── UnreadableImage      a file that cannot be read as an image
     │   ├── SourceError          DATA that is no known data set layout, or a broken one
-    │   ├── ManifestError        a data set with errors in it (see Manifest.problems)
+    │   ├── ManifestError        a data set with errors in it (see data/problems.py)
     │   ├── RecipeError          a recipe with wrong keys or values
     │   ├── UnknownName          a catalogue that has no part of that name
     │   ├── BundleError          a bundle that is incomplete, changed or of another version

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -118,7 +118,10 @@ def propose(manifest: Manifest) -> str:
     parts = {
         "data": _data(manifest, cases),
         "preprocessing": [("steps = [", ""), *_steps(look, cases, marks=manifest.marks_lesions), ("]", "")],
-        "augmentation": [*([_crop(look, cases)] if manifest.marks_lesions else []), *_augmentation(look)],
+        "augmentation": [
+            *([_crop(look, cases)] if manifest.marks_lesions else []),
+            *_augmentation(look, boxes=manifest.task == "boxes"),
+        ],
         "model": [
             (f'family = "{family}"', "marks lesions" if manifest.marks_lesions else "classifies whole images"),
             ('backbone = "tf_efficientnet_lite0"', "small enough to train without a graphics card"),
@@ -164,15 +167,16 @@ def _data(manifest: Manifest, cases: Sequence[Case]) -> Lines:
 
 
 def _rarest(manifest: Manifest, cases: Sequence[Case]) -> tuple[str, int]:
-    """The class that the fewest patients have, and how many these are."""
-    patients: dict[str, set[str]] = defaultdict(set)
+    """The class that the fewest patients have (of several labels also: lack), and how many these are."""
+    patients: dict[str, set[str]] = {name: set() for name in manifest.classes}
     for case in cases:
         for name, present in case.labels.items():
             if present:
                 patients[name].add(case.patient_id)
-    counts = {name: len(patients[name]) for name in manifest.classes}
-    name = min(counts, key=lambda name: (counts[name], name))
-    return name, counts[name]
+            elif present is False and manifest.task == "multi-label":
+                patients.setdefault(f"not {name}", set()).add(case.patient_id)
+    name = min(patients, key=lambda name: (len(patients[name]), name))
+    return name, len(patients[name])
 
 
 def _steps(look: Look, cases: Sequence[Case], *, marks: bool) -> Lines:
@@ -230,13 +234,15 @@ def _crop(look: Look, cases: Sequence[Case]) -> tuple[str, str]:
     return f"crop = {side}", "squares of one size train quickly; whole images are read when it is used"
 
 
-def _augmentation(look: Look) -> Lines:
+def _augmentation(look: Look, *, boxes: bool) -> Lines:
     lines = [
         ("flip = true", "set it to false if left and right mean something in these images"),
         ("shift = 0.05", "lesions do not always lie at the same place"),
         ("brightness = 0.1", "machines differ"),
         ("contrast = 0.1", "machines differ"),
     ]
+    if look.is_grey and boxes:
+        return lines  # a box that is turned no longer fits its lesion
     if look.is_grey:
         return [*lines, ("rotation_degrees = 10.0", "patients do not always lie straight")]
     return [

@@ -10,7 +10,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-_PACKAGES = ("overread", "torch", "torchvision", "timm", "numpy", "scikit-learn", "pydicom")
+_PACKAGES = (
+    *("overread", "torch", "torchvision", "timm", "numpy", "scipy", "scikit-image"),
+    *("pycocotools", "pydicom", "imagecodecs", "pillow", "tifffile"),
+)
 
 
 def digest_of(value: Any) -> str:

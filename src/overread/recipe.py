@@ -107,7 +107,7 @@ class Recipe(BaseModel):
 
         kind: type[BaseModel] = models.get(self.model.family).Settings
         try:
-            settings = kind(**self.model.options)
+            settings = _family_settings(kind, self.model.options)
         except ValidationError as error:
             raise _refusal(f"Recipe '{self.name}'", [(error, kind, ("model",))]) from error
         told = {key: value for key, value in settings.model_dump(mode="json").items() if value is not None}
@@ -201,6 +201,11 @@ def _section_with_none(section: type[BaseModel] | None, table: Any) -> Any:
     return {key: None if value == ABSENT and key in absent else value for key, value in table.items()}
 
 
+def _family_settings(kind: type[BaseModel], options: Mapping[str, Any]) -> BaseModel:
+    """A family's own settings, as strictly as those of the other sections."""
+    return kind.model_validate_json(json.dumps(_section_with_none(kind, options), default=str), strict=True)
+
+
 def _section(name: str) -> type[BaseModel] | None:
     field = Recipe.model_fields.get(name)
     kind = field.annotation if field else None
@@ -248,7 +253,7 @@ def _wrong_in_model(values: Mapping[str, Any]) -> list[Wrong]:
         return []
     kind: type[BaseModel] = models.get(str(table.get("family", "cnn"))).Settings
     try:
-        kind(**{key: value for key, value in table.items() if key != "family"})
+        _family_settings(kind, {key: value for key, value in table.items() if key != "family"})
     except ValidationError as error:
         return [(error, kind, ("model",))]
     return []

@@ -111,9 +111,10 @@ def test_equal_content_is_one_image_whatever_it_is_called(tmp_path: Path, cache:
     second = tmp_path / "b.png"
     second.write_bytes(first.path.read_bytes())
     images = PreparedImages(cache)
-    assert_pixels = images.get(first, CHAIN).pixels
-    assert np.array_equal(images.get(ImageRef(second), CHAIN).pixels, assert_pixels)
+    made, kept = images.get(first, CHAIN), images.get(ImageRef(second), CHAIN)
+    assert np.array_equal(kept.pixels, made.pixels)
     assert decoded == [first.path]
+    assert (made.source.name, kept.source.name) == ("a.png", "b.png")
 
 
 def test_changed_content_is_another_image(tmp_path: Path, cache: Path) -> None:
@@ -255,8 +256,8 @@ def test_the_folder_is_the_one_that_the_environment_names(tmp_path: Path, monkey
 
 
 def test_no_file_in_the_folder_tells_a_patient_or_a_place(tmp_path: Path, cache: Path) -> None:
-    ref = ct(tmp_path / "slice.dcm")
-    PreparedImages(cache).get(ref, ())
+    PreparedImages(cache).get(ct(tmp_path / "slice.dcm"), ())
+    PreparedImages(cache).get(png(tmp_path / "Doe-Jane.png"), ())
     for file in cache.rglob("*.*"):
         content = file.read_bytes()
         assert not any(word in content for word in (b"Doe", b"Jane", b"4711", str(tmp_path).encode()))

@@ -250,18 +250,26 @@ def test_an_image_that_cannot_be_read_is_refused_and_the_others_go_on(tmp_path: 
 
 def test_a_blank_image_has_no_answer(tmp_path: Path) -> None:
     (found,) = ensemble(always(0.2, 0.8)).predict([save(tmp_path / "a.png", np.full((8, 8), 9))], FreshImages())
-    assert "all pixels are equal" in str(found.refused)
+    assert "are equal, so that they show nothing" in str(found.refused)
     assert found.scores == {}
+
+
+def test_an_image_that_its_preprocessing_makes_blank_has_no_answer(tmp_path: Path) -> None:
+    dark = save(tmp_path / "a.png", np.arange(64).reshape(8, 8) % 7)
+    window = [step_from({"step": "window", "centre": 200, "width": 50, "units": "stored"})]
+    (found,) = ensemble(always(0.2, 0.8), steps=[window]).predict([dark], FreshImages())
+    assert "are equal, so that they show nothing" in str(found.refused)
 
 
 def test_through_the_cache_it_is_refused_alike(tmp_path: Path) -> None:
     refs = [save(tmp_path / f"{n}.png", plain((8, 8), n + 1)) for n in range(3)]
+    refs.append(save(tmp_path / "blank.png", np.full((8, 8), 9)))
     refs[0][1].path.write_bytes(b"no image at all")
     refs[1][1].path.unlink()
     fresh = list(ensemble(always(0.2, 0.8)).predict(refs, FreshImages()))
     kept = list(ensemble(always(0.2, 0.8)).predict(refs, PreparedImages(tmp_path / "cache")))
     assert [one.refused for one in fresh] == [one.refused for one in kept]
-    assert [one.refused is None for one in kept] == [False, False, True]
+    assert [one.refused is None for one in kept] == [False, False, True, False]
 
 
 def test_an_image_that_one_fold_cannot_prepare_has_no_answer_of_the_others(tmp_path: Path) -> None:
@@ -306,9 +314,10 @@ def test_a_volume_is_refused_in_words() -> None:
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_an_answer_that_is_no_number_is_a_refusal_and_never_a_finding(bad: float) -> None:
-    images = {name: Image(np.full((1, 8, 8), value, dtype=np.float32)) for name, value in (("a", 1), ("b", 2))}
+    shades = np.eye(8, dtype=np.float32)[None]
+    images = {name: Image(value + shades) for name, value in (("a", 1), ("b", 2))}
     refs = [(name, ImageRef(Path(name))) for name in images]
-    labels = Says(lambda image: torch.tensor([0.5, bad if image.mean() > 1.5 else 0.5]))
+    labels = Says(lambda image: torch.tensor([0.5, bad if image.mean() > 2 else 0.5]))
     good, wrong = ensemble(always(0.1, 0.9), labels).predict(refs, Held(**images))
     assert good.refused is None
     assert "not a number" in str(wrong.refused)

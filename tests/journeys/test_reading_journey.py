@@ -93,7 +93,7 @@ def test_a_blank_picture_is_refused_and_not_classified(overread: Any, classifier
     Image.new("L", (64, 64), 7).save(tmp_path / "blank.png")
     said = overread("read", classifier, tmp_path / "blank.png", "--out", tmp_path / "out")
     assert said.code == 1
-    assert "all pixels are equal" in said.err
+    assert "are equal, so that they show nothing" in said.err
 
 
 def test_a_marker_reads_good_images_among_bad_ones(overread: Any, marker: Path, discs: Path, tmp_path: Path) -> None:

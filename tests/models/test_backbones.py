@@ -203,6 +203,21 @@ def test_more_levels_than_there_are_cannot_be_frozen() -> None:
         freeze(_features("resnet18"), 6)
 
 
+def test_a_network_that_does_not_say_where_its_levels_end_is_refused_and_not_frozen_as_a_whole() -> None:
+    network = backbone("hrnet_w18_small", weights="none", channels=3, features_only=True)
+    with pytest.raises(RecipeError, match="does not say where its levels end"):
+        freeze(network, 1)
+    assert all(parameter.requires_grad for parameter in network.parameters())
+
+
+def test_weights_of_the_network_itself_do_not_make_all_of_it_frozen() -> None:
+    network = backbone("vit_tiny_patch16_224", weights="none", channels=3, num_classes=2)
+    freeze(network, 1)
+    assert network.cls_token.requires_grad
+    assert network.head.weight.requires_grad
+    assert not network.blocks[0].attn.qkv.weight.requires_grad
+
+
 def test_frozen_weights_stay_as_they_are_while_the_others_learn() -> None:
     network = _features(TINY)
     freeze(network, 1)

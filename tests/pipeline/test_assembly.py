@@ -1,4 +1,4 @@
-"""A recipe that cannot serve a data set is refused before any time is spent."""
+"""A recipe that cannot serve a data set is refused before any image is looked at."""
 
 from pathlib import Path
 
@@ -17,6 +17,7 @@ LABELS = Manifest(
     ("no", "yes"),
     (Case("a", "p", (ImageRef(Path("a")),), labels={"no": True, "yes": False}),),
 )
+SEVERAL = Manifest("set", "test", "multi-label", ("cyst", "stone"), LABELS.cases)
 STONE = Finding("stone", Region((5, 5, 15, 15)))
 BOXES = Manifest("set", "test", "boxes", ("stone",), (Case("a", "p", (ImageRef(Path("a")),), marks=(STONE,)),))
 
@@ -44,6 +45,15 @@ def recipe(text: str) -> Recipe:
             '[model]\nfamily = "mask-rcnn"\n[inference]\nmirrored = true',
             "inference.mirrored: .* for labels only, and this data set has marks",
         ),
+        (
+            LABELS,
+            "[augmentation]\nquarter_turns = true\n[[preprocessing.steps]]\nstep = 'resize'\nheight = 64\nwidth = 96",
+            "augmentation.quarter_turns: images of 64 x 96 px",
+        ),
+        (SEVERAL, '[model]\nloss = "cross-entropy"', "model.loss: 'cross-entropy' is for data where one class applies"),
+        (LABELS, '[model]\nloss = "focal"', "model: No loss is called 'focal'"),
+        (LABELS, '[model]\nbackbone = "resnet81"', "model.backbone: timm has no network 'resnet81'"),
+        (LABELS, '[model]\nweights = "gone.pth"', "model.weights: .*gone.pth"),
         (LABELS, '[training]\noptimiser = "adamww"', "training: .* 'adamww'. Did you mean 'adamw'"),
         (LABELS, '[training]\nschedule = "cosin"', "training: .* 'cosin'. Did you mean 'cosine'"),
     ],

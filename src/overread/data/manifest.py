@@ -160,7 +160,7 @@ class Manifest:
         return replace(self, cases=cases)
 
     def with_classes(self, classes: tuple[str, ...], *, task: Task) -> Manifest:
-        """The same data set with the classes of a model: labels that it has besides are known to be absent.
+        """The same data set with the classes of a model: where one class applies, the others are absent.
 
         Args:
             classes: all of this data set's and more, in the model's order.

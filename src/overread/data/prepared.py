@@ -25,7 +25,7 @@ from overread.preprocessing.step import steps as steps_catalogue
 from overread.provenance import digest_of
 from overread.writing import whole, write_whole
 
-_VERSION = 1  # raise it when what is kept, or what a step does, changes
+_VERSION = 2  # raise it when what is kept, or what a step does, changes
 
 
 def cache_folder() -> Path:
@@ -57,10 +57,10 @@ class PreparedImages:
         )
         pixels_file, facts_file = self._files(key)
         try:
-            return _load(pixels_file, facts_file)
+            return _load(pixels_file, facts_file, ref.path.name)
         except Exception:  # absent, or damaged in any way: made again
             image = prepare(io.read(ref.path, item=ref.item), steps)
-            self._save(image, pixels_file, facts_file)
+            self._save(image, ref.path.name, pixels_file, facts_file)
             return image
 
     def facts(self, ref: ImageRef) -> ImageFacts:
@@ -129,13 +129,15 @@ class PreparedImages:
         folder = self.folder / key[:2]
         return folder / f"{key}.npy", folder / f"{key}.json"
 
-    def _save(self, image: Image, pixels_file: Path, facts_file: Path) -> None:
+    def _save(self, image: Image, file_name: str, pixels_file: Path, facts_file: Path) -> None:
         pixels_file.parent.mkdir(parents=True, exist_ok=True)
+        # the name of the file is left out: it may tell a patient, and another file of the same content has another
+        named_by_file, name = image.source.name.startswith(file_name), image.source.name.removeprefix(file_name)
         facts = {
             "affine": None if image.geometry is None else image.geometry.affine.tolist(),
             "units": image.units,
             "modality": image.modality,
-            "source": [image.source.name, image.source.sha256, list(image.source.instance_uids)],
+            "source": [named_by_file, name, image.source.sha256, list(image.source.instance_uids)],
             "history": list(image.history),
             "window": image.window,
             "to_original": image.to_original.tolist(),
@@ -160,19 +162,19 @@ def _checksum(pixels: Pixels, facts: dict[str, Any]) -> int:
     return zlib.crc32(pixels.data, zlib.crc32(json.dumps([pixels.shape, facts], sort_keys=True).encode()))
 
 
-def _load(pixels_file: Path, facts_file: Path) -> Image:
+def _load(pixels_file: Path, facts_file: Path, file_name: str) -> Image:
     facts = json.loads(facts_file.read_text())
     with open(pixels_file, "rb") as file:
         pixels = np.load(file, allow_pickle=False)
     if facts.pop("checksum") != _checksum(pixels, facts):
         raise ValueError("a kept image is not what was kept")
-    name, sha256, uids = facts["source"]
+    named_by_file, name, sha256, uids = facts["source"]
     return Image(
         pixels=pixels,
         geometry=None if facts["affine"] is None else Geometry(np.array(facts["affine"])),
         units=facts["units"],
         modality=facts["modality"],
-        source=Source(name, sha256, tuple(uids)),
+        source=Source(file_name + name if named_by_file else name, sha256, tuple(uids)),
         history=tuple(facts["history"]),
         window=None if facts["window"] is None else (facts["window"][0], facts["window"][1]),
         to_original=np.array(facts["to_original"]),

@@ -65,6 +65,11 @@ KINDS: Mapping[str, Kind] = {
     "patient-not-known": Kind(
         "warning", "Cases without a patient", "Each counts as a patient of its own; name the patient if it is not."
     ),
+    "patient-in-file-only": Kind(
+        "error",
+        "Cases whose patient the file names and the table does not",
+        "Name the patient in every row, or leave the column of patients out: files then say who it is.",
+    ),
     # the splits
     "case-in-two-splits": Kind("error", "Cases that are listed in two official splits", "List each in one."),
     "split-without-case": Kind("warning", "Names in the split lists that have no annotation", "Check what is missing."),
@@ -108,12 +113,14 @@ KINDS: Mapping[str, Kind] = {
         "error", "Classes with fewer cases or patients than folds", "Use fewer folds, merge classes, or add cases."
     ),
     "duplicate-images": Kind(
-        "warning", "Cases that share all pixels with another", "Remove copies; across folds they flatter the result."
+        "warning",
+        "Cases that share all pixels with another",
+        "Remove copies: they stay on one side of every split, but each counts as an image of its own.",
     ),
     "many-duplicate-images": Kind(
         "error",
         "More than one in twenty cases is a copy of a case of another patient",
-        "Remove the copies, or give copies one patient_id; across folds they would make the result too good.",
+        "Remove the copies, or give copies one patient_id: as many patients they make every interval too narrow.",
     ),
     "duplicates-with-different-truth": Kind(
         "warning", "Cases that share all pixels and not the truth", "Find out which truth is right."

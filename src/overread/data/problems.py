@@ -190,7 +190,7 @@ def _check_duplicates(manifest: Manifest, known: Mapping[str, Sequence[ImageFact
 
 
 def _of_other_patients(group: Sequence[Case]) -> list[str]:
-    """The copies that belong to another patient than the first of the group: these can part into two folds."""
+    """The copies that belong to another patient than the first of the group: one patient that is counted as several."""
     return [case.case_id for case in group[1:] if case.patient_id != group[0].patient_id]
 
 

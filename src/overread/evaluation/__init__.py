@@ -1,1 +1,1 @@
-"""Truth + predictions -> numbers with intervals; NumPy only."""
+"""Truth + predictions -> numbers with intervals; NumPy and COCO's mask code, no torch."""

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from overread import io
 from overread.data.manifest import ImageRef, Task
-from overread.errors import OverreadError, UnreadableImage
+from overread.errors import OverreadError
 from overread.finding import Finding, Prediction, Region
 from overread.image import Image
 from overread.inference.merging import FoundMark, merge
@@ -34,17 +34,12 @@ class FreshImages:
     """Images decoded when asked for and kept nowhere, as a reading of patients' images wants it."""
 
     def get(self, ref: ImageRef, steps: Sequence[Step]) -> Image:
-        """The image after `steps`; a blank one is refused, because a model would give it a class all the same.
+        """The image after `steps`.
 
         Raises:
-            UnreadableImage: the file cannot be read, or all its pixels are equal.
+            UnreadableImage: the file cannot be read.
         """
-        image = io.read(ref.path, item=ref.item)
-        if image.pixels.min() == image.pixels.max():
-            raise UnreadableImage(
-                f"{image.source.name}: all pixels are equal, so it shows nothing. Check that it is the right image."
-            )
-        return prepare(image, steps)
+        return prepare(io.read(ref.path, item=ref.item), steps)
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,6 +138,11 @@ class Ensemble:
             )
         if image.pixels.ndim != 3:
             raise OverreadError(f"{image.source.name}: this model reads single images; this one is a volume.")
+        if image.pixels.min() == image.pixels.max():  # a model would give it a class all the same
+            raise OverreadError(
+                f"{image.source.name}: all pixels that the model would see are equal, so that they show nothing. Check "
+                "that it is the right image, and an image of the kind that the model was trained on."
+            )
         return image
 
     def _run(self, model: Model, images: Sequence[Image]) -> tuple[Tensor | None, tuple[Marks, ...] | None]:

@@ -62,13 +62,16 @@ def freeze(network: nn.Module, levels: int) -> None:
         raise RecipeError(f"model.frozen: this network has {len(ends)} levels that can be frozen; found {levels}.")
     last, layers = f"{ends[levels - 1]}_", []
     within = False
-    for name, module in network.named_modules():  # timm registers layers in the order they are run in
+    named = [(name, module) for name, module in network.named_modules() if name]  # the network itself has no name
+    for name, module in named:  # timm registers layers in the order they are run in
         here = f"{name}.".replace(".", "_").startswith(last)
         if within and not here:
             break
         within = within or here  # a level may end with a layer that has no weights, such as an activation
         if next(module.parameters(recurse=False), None) is not None:
             layers.append(name)
+    if not within:
+        raise RecipeError("model.frozen: this network does not say where its levels end. Leave it out.")
     freeze_layers(network, layers)  # type: ignore[no-untyped-call]
 
 

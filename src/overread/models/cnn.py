@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import Field
 from torch import Tensor, nn
 
+from overread.errors import RecipeError
 from overread.models.backbones import backbone, freeze
 from overread.models.contract import Batch, FamilySettings, Model, Output, Shape, models
 from overread.models.losses import losses
@@ -45,7 +46,17 @@ class Cnn(Model):
 
     @classmethod
     def build(cls, settings: Settings, shape: Shape, *, pretrained: bool = True) -> Self:
-        """A fresh network for this shape of data."""
+        """A fresh network for this shape of data.
+
+        Raises:
+            RecipeError: settings that timm, the weights or the task do not fit.
+        """
+        one_of = shape.task == "single-label"
+        if settings.loss == "cross-entropy" and not one_of:
+            raise RecipeError(
+                "model.loss: 'cross-entropy' is for data where one class applies to an image; here several may. Use "
+                "'bce', or leave it out."
+            )
         network: Any = backbone(
             settings.backbone,
             weights=settings.weights,
@@ -59,7 +70,6 @@ class Cnn(Model):
         classifier = network.get_classifier()
         nn.init.normal_(classifier.weight, std=0.01)
         nn.init.zeros_(classifier.bias)
-        one_of = shape.task == "single-label"
         return cls(network, one_of=one_of, loss=settings.loss or ("cross-entropy" if one_of else "bce"))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:

@@ -12,16 +12,18 @@ from overread.data.manifest import Manifest, Task
 from overread.errors import InputError, RecipeError, UnknownName
 from overread.inference.predictor import Ensemble, Network
 from overread.models.contract import Model, Shape, models
+from overread.preprocessing.geometry import Resize
 from overread.preprocessing.step import Step
 from overread.recipe import Recipe
 from overread.training.optim import optimisers, schedules
 
 
 def check_family(recipe: Recipe, manifest: Manifest) -> None:
-    """Check that a recipe can serve a data set, before any time is spent.
+    """Check that a recipe can serve a data set, before any image is looked at.
 
     Raises:
-        RecipeError: a family that cannot serve this truth, or an unknown optimiser or schedule.
+        RecipeError: a family that cannot serve this truth or cannot be built, augmentation that does not fit, or an
+            unknown optimiser or schedule.
     """
     family = models.get(recipe.model.family)
     if manifest.task not in family.tasks:
@@ -35,6 +37,13 @@ def check_family(recipe: Recipe, manifest: Manifest) -> None:
             "augmentation.rotation_degrees: boxes that are turned no longer fit their lesions, and this data set has "
             "no masks. Set it to 0; quarter_turns and flip keep boxes right."
         )
+    sizes = [step for step in recipe.preprocessing.steps if isinstance(step, Resize) and step.height is not None]
+    turned = recipe.augmentation.quarter_turns and recipe.augmentation.crop is None
+    if turned and sizes and sizes[-1].height != sizes[-1].width:
+        raise RecipeError(
+            f"augmentation.quarter_turns: images of {sizes[-1].height} x {sizes[-1].width} px do not keep their size "
+            "when they are turned. Resize them to squares, set augmentation.crop, or set quarter_turns to false."
+        )
     if manifest.marks_lesions and recipe.inference.mirrored:
         raise RecipeError(
             "inference.mirrored: the answers to an image and its mirror image are averaged for labels only, and this "
@@ -45,6 +54,10 @@ def check_family(recipe: Recipe, manifest: Manifest) -> None:
         schedules.get(recipe.training.schedule)
     except UnknownName as error:
         raise RecipeError(f"training: {error}") from error
+    try:
+        build_model(recipe, Shape(manifest.task, max(len(manifest.classes), 1), 1))
+    except UnknownName as error:
+        raise RecipeError(f"model: {error}") from error
 
 
 def build_model(recipe: Recipe, shape: Shape, *, pretrained: bool = True) -> Model:

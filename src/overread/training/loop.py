@@ -114,16 +114,17 @@ def fit(
         NonFiniteLoss: a loss became NaN or infinite; names the cases of the batch.
     """
     model = model.to(memory_format=torch.channels_last)
-    averaged = _averaged(model, section.average)
+    averaged = None if section.average is None else _averaged(model, section.average)
     _, optimiser = fabric.setup(model, optimiser_for(model, section))
-    averaged.to(fabric.device)
+    if averaged is not None:
+        averaged.to(fabric.device)
     run = _Run(model, averaged, optimiser)
     history, best = _resume(run, checkpoint)
     for epoch in progress.track(range(len(history), section.epochs), what=what, total=section.epochs - len(history)):
         started = time.perf_counter()
         torch.manual_seed(seed_for(seed, "epoch", epoch))
         losses = _one_epoch(run, batches, epoch, section=section, fabric=fabric)
-        judged = run.judged(section)
+        judged = run.judged
         value = None if score is None or section.keep == "last" else score(judged)
         rate = learning_rate(epoch + 1, section)
         history.append(EpochRecord(epoch, losses, rate, value, time.perf_counter() - started))
@@ -146,20 +147,21 @@ class _Run:
     """What changes while training goes on."""
 
     model: Model
-    averaged: AveragedModel
+    averaged: AveragedModel | None
     optimiser: Optimizer
 
-    def judged(self, section: TrainingSection) -> Model:
+    @property
+    def judged(self) -> Model:
         """The model that would be kept: the average where one is made."""
-        model = self.averaged.module if section.average else self.model
+        model = self.model if self.averaged is None else self.averaged.module
         assert isinstance(model, Model)
         return model
 
 
-def _averaged(model: Model, decay: float | None) -> AveragedModel:
+def _averaged(model: Model, decay: float) -> AveragedModel:
     def move(averages: Tensors, values: Tensors, count: Tensor | int) -> None:
         # early on the average follows closely, or it would hold the first random weights for long
-        weight = 1 - min(decay or 0.0, (1 + int(count)) / (10 + int(count)))
+        weight = 1 - min(decay, (1 + int(count)) / (10 + int(count)))
         torch._foreach_lerp_(averages, values, weight)
 
     return AveragedModel(model, multi_avg_fn=move)
@@ -185,7 +187,7 @@ def _one_epoch(run: _Run, batches: Epochs, epoch: int, *, section: TrainingSecti
         if section.clip_norm is not None:
             nn.utils.clip_grad_norm_(run.model.parameters(), section.clip_norm)
         run.optimiser.step()
-        if section.average:
+        if run.averaged is not None:
             run.averaged.update_parameters(run.model)
         for name, value in losses.items():
             sums[name] = sums.get(name, 0.0) + float(value.detach())
@@ -198,7 +200,7 @@ def _save(run: _Run, checkpoint: Path, history: Sequence[EpochRecord], best: tup
         checkpoint,
         tensors={
             "model": run.model.state_dict(),
-            "averaged": run.averaged.state_dict(),
+            "averaged": {} if run.averaged is None else run.averaged.state_dict(),
             "optimiser": tensors,
             "best": best[1],
         },
@@ -212,7 +214,8 @@ def _resume(run: _Run, checkpoint: Path) -> tuple[list[EpochRecord], tuple[int, 
         return [], None
     tensors, state = found.tensors, found.state
     run.model.load_state_dict(tensors["model"])
-    run.averaged.load_state_dict(tensors["averaged"])
+    if run.averaged is not None:
+        run.averaged.load_state_dict(tensors["averaged"])
     run.optimiser.load_state_dict(unpacked(state["optimiser"], tensors["optimiser"]))
     history = [EpochRecord(**record) for record in state["history"]]
     log.info("going on after epoch %d", len(history))

@@ -129,3 +129,13 @@ def test_class_folders_of_dicom_keep_the_patients_together(tmp_path: Path):
     manifest = open_data(tmp_path)
     assert manifest.source == "folders"
     assert len({case.patient_id for case in manifest.cases}) == 1
+
+
+def test_a_patient_whom_the_file_names_and_the_table_does_not_is_an_error_and_not_a_patient_of_its_own(tmp_path: Path):
+    for number in (1, 2):
+        _write(tmp_path / f"{number}.dcm", number)
+    (tmp_path / "t.csv").write_text("file,patient_id,diagnosis\n1.dcm,p1,x\n2.dcm,,y\n")
+    found = {problem.name: problem for problem in open_data(tmp_path / "t.csv").found}
+    assert found["patient-in-file-only"].severity == "error"
+    assert len(found["patient-in-file-only"].where) == 1
+    assert "Doe" not in found["patient-in-file-only"].message

@@ -14,7 +14,7 @@ from overread.data.phantom.space import THICKNESS_MM, Grid
 INTERCEPT = -1024
 MANUFACTURER = "Overread phantom"
 SIMULATED = "SIMULATED image of no patient. Never to be used for diagnosis."
-"""What stands in ImageComments (0020,4000) of every file; its first word is what readers look for."""
+"""What stands in ImageComments (0020,4000) of every file; what is read back is SyntheticData (0008,001C)."""
 
 _UNKNOWN = (
     "PatientBirthDate",

@@ -149,7 +149,9 @@ def manifest_of_rows(
     cases = []
     for position, (case_id, paths) in enumerate(zip(names, rows, strict=True)):
         patient = patient_in_file(paths[0]) if patients is None else patients[position]
-        if patient is None and (patients is not None or is_dicom(paths[0])):
+        if patient is None and patients is not None and patient_in_file(paths[0]) is not None:
+            log.add("patient-in-file-only", case_id)  # other images of this patient may stand under the table's name
+        elif patient is None and (patients is not None or is_dicom(paths[0])):
             log.add("patient-not-known", case_id)
         if None in truth.labels[position].values():
             log.add("unknown-label", case_id)
