@@ -298,7 +298,17 @@ def test_a_class_that_was_measured_in_another_way_says_so(light: ReportContent) 
 
 def test_a_froc_curve_that_ends_before_one_false_mark_in_eight_images_is_seen() -> None:
     few = FrocCurve("stone", np.array([0.0, 0.02, 0.1]), np.array([0.2, 0.5, 0.9]), 100, 60)
-    assert b"<!-- 1/64 -->" in report.figures.froc(few)  # matplotlib says in a comment what it drew as paths
+    drawn = report.figures.froc(few)
+    assert b"<!-- 1/64 -->" in drawn  # matplotlib says in a comment what it drew as paths
+    many = replace(few, false_marks=np.array([0.0, 0.005, 60.0]))
+    assert report.figures.froc(many).count(b"<!-- 1/") + drawn.count(b"<!-- 1/") < 10  # words have room
+
+
+def test_the_numbers_of_the_only_class_are_not_told_twice(light: ReportContent) -> None:
+    both = [estimate("coco_ap50", 0.6), estimate("coco_ap50", 0.6, class_name="nucleus")]
+    assert seen(render_report(replace(light, estimates=both))).count("0.600 [") == 2  # headline and table
+    two = [*both, estimate("coco_ap50", 0.6, class_name="debris")]
+    assert seen(render_report(replace(light, estimates=two))).count("0.600 [") == 4
 
 
 def test_names_of_measures_are_words(light: ReportContent) -> None:

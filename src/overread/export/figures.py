@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # slow to import, and the report of a reading has no curves
     from matplotlib.figure import Figure
 
 LINE, FAINT = "#0072B2", "#767676"
+_MOST_TICKS = 9  # of an axis whose ticks have words
 
 
 def roc_and_pr(truth: NDArray[np.bool_], score: NDArray[np.float64]) -> bytes | None:
@@ -49,6 +50,7 @@ def froc(curve: FrocCurve) -> bytes:
     ticks = [2.0**power for power in range(math.floor(math.log2(least)), 1 + math.ceil(math.log2(most)))]
     axes.set_xscale("log", base=2)
     _frame(axes, "FROC", "false marks an image", "share of true marks found", ends=(ticks[0], ticks[-1]))
+    ticks = ticks[:: math.ceil(len(ticks) / _MOST_TICKS)]
     axes.set_xticks(ticks, [f"{tick:g}" if tick >= 1 else f"1/{1 / tick:g}" for tick in ticks])
     axes.minorticks_off()
     return _svg(figure)

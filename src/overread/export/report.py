@@ -138,8 +138,11 @@ def _amounts(best: Estimate, content: ReportContent) -> str:
 def _estimates(content: ReportContent) -> list[dict[str, Any]]:
     """The groups of the table: over all classes first, then class by class, then subgroups."""
     groups: dict[tuple[str, str], list[Estimate]] = {}
+    names = {estimate.class_name for estimate in content.estimates}
+    only = len(names) == 2 and None in names  # one class is all classes
     for estimate in sorted(content.estimates, key=lambda e: (e.subgroup is not None, e.class_name is not None)):
-        groups.setdefault((estimate.subgroup or "", estimate.class_name or ""), []).append(estimate)
+        if estimate.class_name is None or not only:
+            groups.setdefault((estimate.subgroup or "", estimate.class_name or ""), []).append(estimate)
     return [
         {
             "name": (class_name or "All classes") + (f", only {subgroup}" if subgroup else ""),
