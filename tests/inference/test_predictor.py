@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from overread.data.manifest import ImageRef
 from overread.data.prepared import PreparedImages
+from overread.data.section import AugmentationSection
 from overread.image import Image, Source
 from overread.inference.predictor import Ensemble, FreshImages, Network, found_marks
 from overread.models.contract import Batch, Marks, Model, Output
@@ -342,6 +343,31 @@ def test_a_mirrored_reading_says_the_same_of_an_image_and_its_mirror_image(tmp_p
     assert plainly == pytest.approx([45 / 255, 165 / 255])
     mirrored = [one.scores["cyst"] for one in ensemble(left, mirrored=True).predict(refs, FreshImages())]
     assert mirrored == pytest.approx([105 / 255, 105 / 255])
+
+
+def test_views_are_averaged_and_are_the_same_whoever_is_asked_about_with_them(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    refs = [save(tmp_path / f"{n}.png", rng.integers(0, 255, (16, 16))) for n in range(3)]
+    left = Says(lambda image: torch.stack([image[..., :8].mean() / 255, image[..., 8:].mean() / 255]))
+    moves = AugmentationSection(shift=0.3)
+    once, again = (
+        [one.scores["cyst"] for one in ensemble(left, views=5, augmentation=moves).predict(some, FreshImages())]
+        for some in (refs, refs[::-1])
+    )
+    assert once == pytest.approx(again[::-1], abs=1e-6)
+    assert len(left.seen) == 2 * (1 + 5)
+    plainly = [one.scores["cyst"] for one in ensemble(left).predict(refs, FreshImages())]
+    assert all(abs(a - b) > 0.01 for a, b in zip(plainly, once, strict=True))
+    for precision in ("float32", "bf16"):  # a model may be asked in bfloat16; where its image lies never is
+        asked = ensemble(left, views=5, augmentation=moves, precision=precision)
+        (alone,) = asked.predict(refs[1:2], FreshImages())
+        assert alone.scores["cyst"] == pytest.approx(once[1], abs=1e-5)
+
+
+def test_views_that_vary_nothing_change_nothing(tmp_path: Path) -> None:
+    ref = save(tmp_path / "a.png", plain((8, 8), 9))
+    (found,) = ensemble(always(0.2, 0.8), views=3).predict([ref], FreshImages())
+    assert found.scores == pytest.approx({"cyst": 0.2, "stone": 0.8})
 
 
 def test_the_scores_of_the_folds_are_averaged(tmp_path: Path) -> None:

@@ -46,6 +46,12 @@ def recipe(text: str) -> Recipe:
             "inference.mirrored: .* for labels only, and this data set has marks",
         ),
         (
+            BOXES,
+            '[model]\nfamily = "mask-rcnn"\n[inference]\nviews = 4\n[augmentation]\nflip = true',
+            "inference.views: .* for labels only, and this data set has marks",
+        ),
+        (LABELS, "[inference]\nviews = 4", "inference.views: copies are varied as .augmentation. says"),
+        (
             LABELS,
             "[augmentation]\nquarter_turns = true\n[[preprocessing.steps]]\nstep = 'resize'\nheight = 64\nwidth = 96",
             "augmentation.quarter_turns: images of 64 x 96 px",

@@ -13,13 +13,15 @@ from torch import Tensor
 
 from overread import io
 from overread.data.manifest import ImageRef, Task
+from overread.data.section import AugmentationSection
 from overread.errors import OverreadError
 from overread.finding import Finding, Prediction, Region
 from overread.image import Image
 from overread.inference.merging import FoundMark, merge
-from overread.models.contract import Marks, Model
+from overread.models.contract import Marks, Model, Output
 from overread.preprocessing.placement import boxes_to_original, cells_to_original, clipped, paste_mask
 from overread.preprocessing.step import Step, prepare
+from overread.provenance import seed_for
 
 
 class Images(Protocol):
@@ -63,6 +65,8 @@ class Ensemble:
         device: where the networks are.
         precision: "bf16" or "float32".
         mirrored: also ask about the mirror image, and average; for labels only.
+        views: also ask about so many varied copies of the image, and average; for labels only.
+        augmentation: how these are varied.
         batch_size: images at once, where they have one size.
     """
 
@@ -74,6 +78,8 @@ class Ensemble:
     device: str = "cpu"
     precision: str = "float32"
     mirrored: bool = False
+    views: int = 0
+    augmentation: AugmentationSection | None = None
     batch_size: int = 16
 
     def predict(self, refs: Sequence[tuple[str, ImageRef]], images: Images) -> Iterator[Prediction]:
@@ -146,16 +152,33 @@ class Ensemble:
         return image
 
     def _run(self, model: Model, images: Sequence[Image]) -> tuple[Tensor | None, tuple[Marks, ...] | None]:
-        batch = torch.from_numpy(np.stack([image.pixels for image in images])).to(self.device)
+        batch = torch.from_numpy(np.stack([image.pixels for image in images]))
         model.eval()
-        with torch.inference_mode(), self._autocast():
-            output = model.predict(batch.contiguous(memory_format=torch.channels_last))
+        with torch.inference_mode():
+            output = self._asked(model, batch)
             scores = output.scores
-            if self.mirrored and scores is not None:
-                again = model.predict(batch.flip(-1).contiguous(memory_format=torch.channels_last)).scores
-                assert again is not None
-                scores = (scores + again) / 2
-        return (None if scores is None else scores.float().cpu()), output.marks
+            if scores is not None:
+                others = [self._asked(model, varied).scores for varied in self._varied(batch)]
+                scores = torch.stack([scores, *(other for other in others if other is not None)]).float().mean(0)
+        return (None if scores is None else scores.cpu()), output.marks
+
+    def _asked(self, model: Model, batch: Tensor) -> Output:
+        with self._autocast():
+            return model.predict(batch.to(self.device).contiguous(memory_format=torch.channels_last))
+
+    def _varied(self, batch: Tensor) -> Iterator[Tensor]:
+        """The same images in other views; which ones hangs on nothing but their number."""
+        if self.mirrored:
+            yield batch.flip(-1)
+        if self.views:
+            from overread.data.augment import augment
+
+            for number in range(self.views):
+                seed = seed_for("view", number)
+                copies = [
+                    augment(one, None, self.augmentation, np.random.default_rng(seed))[0] for one in batch.numpy()
+                ]
+                yield torch.stack(copies)
 
     def _autocast(self) -> AbstractContextManager[object]:
         return torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=self.precision == "bf16")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class InferenceSection(BaseModel):
@@ -11,8 +13,11 @@ class InferenceSection(BaseModel):
     Args:
         mirrored: show the model every image and its mirror image, and average what it says; for labels only.
             Sensible where `augmentation.flip` is.
+        views: show it so many varied copies of every image besides, varied as `[augmentation]` varies training images,
+            and average; for labels only. The same copies of the same image, whenever it is asked about.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     mirrored: bool = False
+    views: Annotated[int, Field(ge=0, le=64)] = 0

@@ -9,6 +9,7 @@ import torch
 
 from overread.bundle import Bundle, fold_weights
 from overread.data.manifest import Manifest, Task
+from overread.data.section import AugmentationSection
 from overread.errors import InputError, RecipeError, UnknownName
 from overread.inference.predictor import Ensemble, Network
 from overread.models.contract import Model, Shape, models
@@ -44,10 +45,16 @@ def check_family(recipe: Recipe, manifest: Manifest) -> None:
             f"augmentation.quarter_turns: images of {sizes[-1].height} x {sizes[-1].width} px do not keep their size "
             "when they are turned. Resize them to squares, set augmentation.crop, or set quarter_turns to false."
         )
-    if manifest.marks_lesions and recipe.inference.mirrored:
+    for name in ("mirrored", "views"):
+        if manifest.marks_lesions and getattr(recipe.inference, name):
+            raise RecipeError(
+                f"inference.{name}: the answers to an image and its copies are averaged for labels only, and this data "
+                "set has marks. Leave it out."
+            )
+    if recipe.inference.views and recipe.augmentation == AugmentationSection():
         raise RecipeError(
-            "inference.mirrored: the answers to an image and its mirror image are averaged for labels only, and this "
-            "data set has marks. Leave it out."
+            "inference.views: copies are varied as [augmentation] says, which says nothing here. Name there how images "
+            "vary, or leave views out."
         )
     try:
         optimisers.get(recipe.training.optimiser)
@@ -98,6 +105,8 @@ def ensemble_of(
         device=device,
         precision=recipe.training.precision,
         mirrored=recipe.inference.mirrored,
+        views=recipe.inference.views,
+        augmentation=recipe.augmentation,
         batch_size=4 if task in ("boxes", "masks") else 32,
     )
 
