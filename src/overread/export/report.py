@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -163,12 +164,15 @@ def _estimate(estimate: Estimate, *, marks: bool) -> dict[str, Any]:
 def _methods(estimates: Sequence[Estimate]) -> list[tuple[str, list[str]]]:
     """How each metric was measured: once where all its numbers were measured alike, else with whose numbers differ."""
     found: dict[str, dict[str, list[str]]] = {}
+    shown: dict[str, str] = {}
     for estimate in sorted(estimates, key=lambda e: (e.subgroup is not None, e.class_name is not None, decides(e))):
         if estimate.value is not None:
             whose = ", ".join(filter(None, (estimate.class_name, estimate.subgroup))) or "all classes"
-            found.setdefault(metric_words(estimate.metric), {}).setdefault(estimate.method, []).append(whose)
+            alike = re.sub("; mean over [0-9]+ classes", "", estimate.method)  # of the numbers that are told by class
+            shown.setdefault(alike, estimate.method)
+            found.setdefault(metric_words(estimate.metric), {}).setdefault(alike, []).append(whose)
     return [
-        (name, [f"{', '.join(whose)}: {method}" if len(ways) > 1 else method for method, whose in ways.items()])
+        (name, [f"{', '.join(whose)}: {shown[way]}" if len(ways) > 1 else shown[way] for way, whose in ways.items()])
         for name, ways in found.items()
     ]
 
