@@ -85,7 +85,7 @@ def test_a_finished_run_that_is_started_again_does_nothing(
     said = overread("train", journey / "cnn.toml", phantom.labels, "--out", classifier)
     assert said.code == 0
     assert "finished already" in said.err
-    assert "auroc" in said.out
+    assert "AUROC" in said.out
     assert contents(classifier) == before
 
 

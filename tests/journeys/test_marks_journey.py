@@ -54,7 +54,7 @@ def test_outlines_in_simulated_ct_are_learned_evaluated_and_read(
     (tmp_path / "quick.toml").write_text(recipe)
     trained = overread("train", tmp_path / "quick.toml", phantom.marks, "--out", tmp_path / "run")
     assert trained.code == 0, trained.err
-    assert "coco_ap50" in trained.out
+    assert "average precision (COCO, IoU 0.50)" in trained.out
     evaluated = overread("evaluate", tmp_path / "run", phantom.marks, "--split", "test", "--out", tmp_path / "eval")
     assert evaluated.code == 0, evaluated.err
     estimates = json.loads((tmp_path / "eval" / "evaluation.json").read_text())["estimates"]

@@ -86,7 +86,7 @@ def test_images_of_other_sizes_and_depths_are_read_together(overread: Any, class
     assert said.code == 0, said.err
     assert len(answers_in(tmp_path / "out")) == 2
     page = (tmp_path / "out" / "report.html").read_text()
-    assert "images that were held out from its training: AUROC" in page
+    assert "networks that had not learned from it: AUROC" in page
 
 
 def test_a_blank_picture_is_refused_and_not_classified(overread: Any, classifier: Path, tmp_path: Path) -> None:
