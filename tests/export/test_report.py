@@ -101,7 +101,7 @@ def test_every_estimate_is_on_the_page_with_its_interval_and_n(full: ReportConte
         assert str(row.n_cases) in text
         if row.value is not None and row.low is not None and row.high is not None:
             assert f"{row.value:.3f} [{row.low:.3f}, {row.high:.3f}]" in text
-    assert "95 % interval" in text
+    assert "Value [95% interval]" in text
 
 
 def test_a_number_that_is_not_defined_is_said_in_words(page: str) -> None:
@@ -282,12 +282,13 @@ def test_a_mean_of_the_classes_is_not_called_the_sensitivity(light: ReportConten
 def test_a_mean_over_three_classes_does_not_call_all_images_positive(light: ReportContent) -> None:
     measured = classification_estimates(
         [0, 1, 2] * 4, np.random.default_rng(0).random((12, 3)), ("a", "b", "c"), [f"p-{n}" for n in range(12)],
-        task="single-label", draws=20, level=0.995, seed=0,
+        task="single-label", draws=20, level=0.9905, seed=0,
     )  # fmt: skip
     (mean,) = (one for one in measured if one.metric == "auroc" and one.class_name is None)
     page = render_report(replace(light, estimates=[mean]))
     assert '<td class="n"></td></tr>' in page
-    assert "(99.5% interval)" in page
+    assert "(99.05% interval)" in page
+    assert "Value [99.05% interval]" in page
 
 
 def test_a_class_that_was_measured_in_another_way_says_so(light: ReportContent) -> None:

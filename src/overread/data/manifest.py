@@ -136,7 +136,12 @@ class Manifest:
     @property
     def names_patients(self) -> bool:
         """Whether it says of any case who the patient is; where not, every image counts as a patient of its own."""
-        return any(case.patient_id != case.case_id for case in self.cases)
+        return self.n_nameless < len(self.cases)
+
+    @property
+    def n_nameless(self) -> int:
+        """How many cases do not say who the patient is."""
+        return sum(case.patient_id == case.case_id for case in self.cases)
 
     def knows_truth_of(self, case: Case) -> bool:
         """Whether anything is known of a case that a model can learn from or be measured on."""

@@ -68,7 +68,7 @@ def render_report(content: ReportContent) -> str:
         marks=_is_about_marks(content),
         estimates=_estimates(content),
         methods=_methods(content.estimates),
-        levels=sorted({round(estimate.level * 100, 3) for estimate in content.estimates}),
+        levels=[level_words(level) for level in sorted({estimate.level for estimate in content.estimates})],
         label_curves=list(_label_curves(content.curves)) if content.curves else [],
         left_out_curves=max(0, len(content.curves.classes) - MOST_CURVES) if content.curves else 0,
         froc_curves=[(curve, _svg_uri(figures.froc(curve)), _found(curve)) for curve in content.froc],
@@ -238,10 +238,9 @@ def _confusion(content: ReportContent) -> dict[str, Any] | None:
 
 
 def _limits(content: ReportContent) -> Iterator[str]:
-    cases = () if content.manifest is None else content.manifest.cases
-    nameless = sum(case.patient_id == case.case_id for case in cases)
+    nameless = 0 if content.manifest is None else content.manifest.n_nameless
     if nameless:
-        whose = "The data set names no patients" if nameless == len(cases) else f"{nameless} images name no patient"
+        whose = f"{nameless} images name no patient" if _names_patients(content) else "The data set names no patients"
         yield (
             f"{whose}, so each of these counts as a patient of its own. Where patients have several images, the "
             "numbers are too good and the intervals too narrow."
