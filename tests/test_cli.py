@@ -298,6 +298,15 @@ def test_patients_who_were_not_named_are_not_counted_on_the_terminal(
     assert "0.500 (95% interval 0.400 to 0.600), 9 cases, 30 true marks" in capsys.readouterr().out
 
 
+def test_an_older_evaluation_that_does_not_say_whether_patients_are_named_is_told_too(
+    stage: Stage, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    estimate = Estimate("auroc", None, None, 0.5, 0.4, 0.6, 0.95, 9, 7, 3, "bootstrap")
+    _write_evaluation(tmp_path, estimate, data={"task": "single-label"})
+    assert main(["evaluate", "run/bundle", "data", "--out", str(tmp_path)]) == 0
+    assert "9 cases of 7 patients, 3 positive" in capsys.readouterr().out
+
+
 def test_evaluate_fails_when_an_image_was_refused_and_lists_it(
     stage: Stage, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -233,7 +233,9 @@ def _estimate_line(estimate: Estimate, data: Mapping[str, Any]) -> str:
     from overread.export.wording import is_mean_of_classes, level_words, name_words, number_words
 
     name = name_words(estimate) + ("" if estimate.class_name is None else f" for {estimate.class_name}")
-    rests_on = f"{estimate.n_cases} cases" + (f" of {estimate.n_patients} patients" if data["names_patients"] else "")
+    rests_on = f"{estimate.n_cases} cases" + (
+        f" of {estimate.n_patients} patients" if data.get("names_patients", True) else ""
+    )
     if data["task"] in ("boxes", "masks"):
         rests_on += f", {estimate.n_positive} true marks"
     elif not is_mean_of_classes(estimate):

@@ -168,9 +168,8 @@ def _methods(estimates: Sequence[Estimate]) -> list[tuple[str, list[str]]]:
     for estimate in sorted(estimates, key=lambda e: (e.subgroup is not None, e.class_name is not None, decides(e))):
         if estimate.value is not None:
             whose = ", ".join(filter(None, (estimate.class_name, estimate.subgroup))) or "all classes"
-            alike = re.sub(
-                "; mean over [0-9]+ classes|; that of '[^;]*'", "", estimate.method
-            )  # of the numbers that are told by class
+            # a number over all classes that is made of those of the classes was measured like them
+            alike = re.sub("; mean over [0-9]+ classes|; that of '[^;]*'", "", estimate.method)
             shown.setdefault(alike, estimate.method)
             found.setdefault(metric_words(estimate.metric), {}).setdefault(alike, []).append(whose)
     return [
