@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from overread.errors import UndefinedMetric
 from overread.evaluation.labels import LabelQuestion
 from overread.evaluation.marks import MarkQuestion
-from overread.evaluation.metric import Metric, metrics
+from overread.evaluation.metric import Metric, metrics, metrics_of
 from overread.finding import Finding, Mask, Region
 
 SIDE = 40
@@ -96,3 +97,58 @@ def test_truth_that_lacks_what_a_metric_rests_on_raises_instead_of_giving_a_numb
     for what in metric.rests_on:
         with pytest.raises(UndefinedMetric, match="found none"):
             metric.value(without[what]())
+
+
+@pytest.mark.parametrize("called", [False, True])
+@pytest.mark.parametrize("kinds", [(0,), (1,), (0, 1)])
+def test_a_reason_why_a_number_is_undefined_is_true(label_metric, kinds, called):
+    asked = label_question(np.resize(kinds, 12), np.linspace(0, 1, 12), np.full(12, called))
+    reason = ""
+    try:
+        label_metric.value(asked)
+    except UndefinedMetric as error:
+        reason = str(error)
+    lacks = [what for what in label_metric.rests_on if asked.patients_with(what) == 0]
+    assert ("found none" in reason) == bool(lacks), reason
+
+
+def test_right_answers_are_better_than_wrong_ones(label_metric):
+    truth = np.resize((0, 0, 1), 30).astype(bool)
+    right, wrong = (label_metric.value(label_question(truth, said, said)) for said in (truth, ~truth))
+    assert right > wrong if label_metric.better == "higher" else right < wrong
+
+
+def test_a_metric_that_is_called_symmetric_is_the_same_for_the_other_class(label_metric):
+    truth, scores, called = varied()
+    if label_metric.symmetric:
+        swapped = label_question(~truth, 1 - scores, ~called)
+        assert label_metric.value(label_question(truth, scores, called)) == pytest.approx(label_metric.value(swapped))
+
+
+def test_a_metric_hangs_on_the_decision_exactly_if_it_says_so(label_metric):
+    truth, scores, called = varied()
+    asked, stricter = label_question(truth, scores, called), label_question(truth, scores, scores > 0.8)
+    assert (label_metric.value(asked) != label_metric.value(stricter)) == label_metric.decides
+
+
+def test_a_metric_is_defined_in_a_sentence(metric):
+    assert (metric.over_weights.__doc__ or "").strip().endswith(".")
+
+
+@pytest.fixture(params=[metric.name for metric in metrics_of(LabelQuestion)])
+def label_metric(request: pytest.FixtureRequest) -> Metric:
+    return metrics.get(request.param)
+
+
+def varied() -> tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.bool_]]:
+    rng = np.random.default_rng(7)
+    truth, scores = rng.permutation(np.resize((False, False, True), 30)), rng.random(30)
+    return truth, scores, scores > 0.4
+
+
+def label_question(truth, scores, called) -> LabelQuestion:
+    """Every case is a patient of its own."""
+    n = len(truth)
+    return LabelQuestion.sorted(
+        np.asarray(truth, bool), np.asarray(scores, float), np.asarray(called, bool), np.arange(n), n
+    )

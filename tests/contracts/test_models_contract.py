@@ -116,6 +116,32 @@ def test_a_family_learns_one_batch(name: str, task: str, channels: int) -> None:
 
 
 @every_case
+def test_the_same_seed_makes_the_same_network(name: str, task: str, channels: int) -> None:
+    first, second = (model_of(name, task, channels).state_dict() for _ in range(2))
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+@pytest.mark.parametrize("name", [name for name in models if "single-label" in models.get(name).tasks])
+def test_what_a_family_has_learned_it_answers(name: str) -> None:
+    model, batch = model_of(name, "single-label", 1), batch_of("single-label", 1)
+    learn(model, batch, steps=40)
+    scores = answer_of(model, batch.images).scores
+    assert scores is not None
+    assert scores.gather(1, batch.labels[:, None]).mean() > 0.5
+
+
+@pytest.mark.parametrize("name", [name for name in models if "multi-label" in models.get(name).tasks])
+def test_a_case_of_which_nothing_is_known_teaches_nothing(name: str) -> None:
+    model, batch = model_of(name, "multi-label", 1).eval(), batch_of("multi-label", 1)
+    known = batch.labels[:3]
+    unknown = torch.full_like(batch.labels[3:], float("nan"))
+    fewer = Batch(batch.images[:3], batch.case_ids[:3], targets=known)
+    torch.testing.assert_close(
+        loss_of(model, replace(batch, targets=torch.cat([known, unknown]))), loss_of(model, fewer)
+    )
+
+
+@every_case
 def test_every_parameter_that_asks_for_a_gradient_gets_one(name: str, task: str, channels: int) -> None:
     model = model_of(name, task, channels).train()
     learn(model, batch_of(task, channels), steps=2)  # a layer that starts at zero gives nothing back at first

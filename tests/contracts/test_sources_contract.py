@@ -127,6 +127,10 @@ MAKE: dict[str, Callable[[Path, bool], None]] = {
 }
 
 
+MASKED = ("label-maps", "instance-masks")
+"""Layouts whose truth is pictures as well, so that no file can be exchanged for another kind."""
+
+
 def _made(name: str, root: Path, *, other: bool = False) -> Path:
     root.mkdir()
     MAKE[name](root, other)
@@ -160,6 +164,30 @@ def test_a_manifest_keeps_its_promises(name: str, tmp_path: Path) -> None:
         else:
             assert tuple(case.labels) == manifest.classes
             assert case.label in manifest.classes
+
+
+@pytest.mark.parametrize("name", [name for name in sources.names() if name not in ("medmnist", "dicom", *MASKED)])
+def test_cases_of_a_patient_whom_the_files_name_stay_together(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(path: Path, number: int) -> None:  # what a file is is seen from its content
+        _write_dicom(path, number=number, patient=f"Doe^{number // 2}")
+
+    monkeypatch.setitem(globals(), "_png", write)
+    patients: dict[str, set[int]] = {}
+    for case in open_data(_made(name, tmp_path / "d"), source=name).cases:
+        number = int("".join(filter(str.isdigit, case.images[0].path.stem)))
+        patients.setdefault(case.patient_id, set()).add(number // 2)
+    assert all(len(one) == 1 for one in patients.values()), patients
+    assert len(patients) == len(set().union(*patients.values())), patients
+
+
+@pytest.mark.parametrize("name", [name for name in sources.names() if name != "medmnist"])
+def test_an_image_that_has_no_truth_is_named(name: str, tmp_path: Path) -> None:
+    path = _made(name, tmp_path / "d")
+    _png(path / "lost.png", 99)
+    found = [(problem.name, problem.where) for problem in open_data(path, source=name).found]
+    assert ("file-without-label", ("lost.png",)) in found
 
 
 @pytest.mark.parametrize("name", sources.names())

@@ -4,10 +4,12 @@ import json
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from overread.errors import InputError
 from overread.image import Geometry, Image
 from overread.preprocessing import Step, fit_steps, learns, settings_of, steps
+from overread.preprocessing.placement import boxes_to_prepared
 from overread.preprocessing.section import PreprocessingSection, step_from
 
 EXAMPLES: dict[str, list[dict[str, object]]] = {
@@ -87,6 +89,37 @@ def test_geometry_moves_with_the_pixels(settings: dict[str, object]) -> None:
     assert image.geometry is not None
     assert after.geometry is not None
     np.testing.assert_allclose(after.geometry.affine, image.geometry.affine @ after.to_original)
+
+
+def block_prepared(settings: dict[str, object]) -> tuple[Image, NDArray[np.float64]]:
+    """A step's image of a bright block off the centre, and where the step says that the block lies."""
+    pixels = 10 + np.random.default_rng(0).normal(0, 0.5, (3, 80, 100)).astype(np.float32)
+    pixels[:, 5:29, 8:48] = 200
+    pixels[:, 50:70, 60:90] = 70  # neither darkest nor brightest
+    image = Image(pixels, units="HU", window=(100.0, 400.0))
+    (step,) = fit_steps([step_from(settings)], lambda: [image])
+    after = step(image)
+    return after, boxes_to_prepared(np.array([[8, 5, 48, 29], [60, 50, 90, 70]]), after)
+
+
+@pytest.mark.parametrize("settings", CASES)
+def test_what_was_bright_lies_where_the_step_says(settings: dict[str, object]) -> None:
+    after, told = block_prepared(settings)
+    shown = after.pixels.mean(0)
+    far = np.abs(shown - np.median(shown))
+    lit = far > 0.8 * far.max()
+    rows, columns = np.flatnonzero(lit.any(1)), np.flatnonzero(lit.any(0))
+    found = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
+    assert np.abs(found - told[0]).max() <= 1.01, (found, told[0])
+
+
+@pytest.mark.parametrize("settings", CASES)
+def test_numbers_that_are_still_called_hounsfield_units_are_these(settings: dict[str, object]) -> None:
+    after, told = block_prepared(settings)
+    for (left, top, right, bottom), value in zip(told.round().astype(int), (200, 70), strict=True):
+        there = after.pixels[:, max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
+        if after.units == "HU" and there.size:
+            assert np.median(there) == pytest.approx(value, abs=10)
 
 
 @pytest.mark.parametrize("settings", CASES)

@@ -62,7 +62,7 @@ def test_a_training_leaves_all_that_is_promised(classifier: Path) -> None:
 def test_every_number_of_a_training_has_its_interval_and_its_n(classifier: Path) -> None:
     evaluation = json.loads((classifier / "evaluation.json").read_text())
     assert evaluation["data"]["simulated"]
-    assert {row["metric"] for row in evaluation["estimates"]} == METRICS
+    assert {row["metric"] for row in evaluation["estimates"]} >= METRICS
     for row in evaluation["estimates"]:
         assert list(row) == FIELDS
         assert (row["n_cases"], row["n_patients"], row["level"]) == (27, 9, 0.95)

@@ -15,7 +15,7 @@ METRICS = {"coco_ap", "coco_ap50", "coco_ap75", "tp_ap_50", "tp_ap_70", "tp_ap_9
 
 def test_a_training_on_marks_gives_every_number_of_localisation(marker: Path) -> None:
     evaluation = json.loads((marker / "evaluation.json").read_text())
-    assert {row["metric"] for row in evaluation["estimates"]} == METRICS
+    assert {row["metric"] for row in evaluation["estimates"]} >= METRICS
     assert 0 < evaluation["threshold"] < 1
     whole = {row["metric"]: row for row in evaluation["estimates"] if row["class_name"] is None}
     assert whole["coco_ap50"]["value"] > 0.5  # discs are easy: a network that marks elsewhere would fail here
@@ -58,7 +58,7 @@ def test_outlines_in_simulated_ct_are_learned_evaluated_and_read(
     evaluated = overread("evaluate", tmp_path / "run", phantom.marks, "--split", "test", "--out", tmp_path / "eval")
     assert evaluated.code == 0, evaluated.err
     estimates = json.loads((tmp_path / "eval" / "evaluation.json").read_text())["estimates"]
-    assert {row["metric"] for row in estimates} == METRICS
+    assert {row["metric"] for row in estimates} >= METRICS
     assert {row["n_cases"] for row in estimates} == {9}
     read = overread("read", tmp_path / "run", phantom.images[0], "--out", tmp_path / "read")
     assert read.code == 0, read.err

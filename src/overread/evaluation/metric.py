@@ -123,7 +123,9 @@ class Metric:
     def reason(self, question: Question) -> str:
         """Why the number is undefined for these data."""
         missing = [WORDS[what] for what in self.rests_on if question.patients_with(what) == 0]
-        return f"undefined: {self.name} needs {' and '.join(missing or ['cases'])}; found none"
+        if missing:
+            return f"undefined: {self.name} needs {' and '.join(missing)}; found none"
+        return f"undefined: {self.name} has no value for these answers"
 
 
 metrics: Catalogue[Metric] = Catalogue("metric", "overread.evaluation")
