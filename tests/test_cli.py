@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import overread
-from overread.cli import main
+from overread.cli import LAYOUTS, main
 from overread.data.manifest import Case, ImageRef, Manifest, Problem
 from overread.errors import SourceError
 from overread.evaluation.estimate import Estimate
@@ -343,6 +343,21 @@ def test_progress_in_a_log_says_how_long_it_still_takes() -> None:
     assert said[0] == "reading: 2 of 10, about 16 s left"
     assert said[-1].startswith("reading: 10 done in")
     assert len(said) == 4
+
+
+def test_no_time_is_told_from_the_first_item_which_may_carry_the_cost_of_many() -> None:
+    clock = iter((0, 0, *(15 + number for number in range(100))))
+    stream = io.StringIO()
+    list(Lines(stream, clock=lambda: next(clock)).track(range(26), what="reading"))
+    said = stream.getvalue().splitlines()
+    assert said[0] == "reading: 1 of 26"
+    assert "left" in said[1]
+
+
+def test_the_layouts_that_help_names_are_those_of_the_catalogue() -> None:
+    from overread.data.sources import sources
+
+    assert LAYOUTS.split(", ") == sources.names()
 
 
 def test_inner_work_does_not_flood_a_log() -> None:

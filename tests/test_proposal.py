@@ -123,6 +123,11 @@ def test_of_several_labels_the_patients_without_one_count_too(tmp_path: Path) ->
     assert not [one for one in problems(several, folds=2, readable=False) if one.severity == "error"]
 
 
+def test_a_class_of_one_patient_is_refused_for_no_number_of_folds_would_do(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"Class 'malignant' has 1 patient; .* misspelt"):
+        propose(data_set(tmp_path, GREY, count=10))
+
+
 def test_a_data_set_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     manifest = data_set(tmp_path, GREY, count=20)
     for path in tmp_path.glob("*.png"):

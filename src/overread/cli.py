@@ -32,6 +32,8 @@ _DISK_ADVICE = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "Make room"),
 }
 DEMO_FOLDER = Path("overread-demo")
+LAYOUTS = "coco, dicom, folders, instance-masks, label-maps, medmnist, table, voc"
+"""Of the catalogue, which takes too long to ask for a page of help; a test holds them together."""
 
 Run = Callable[[argparse.Namespace, Progress], int]
 
@@ -147,6 +149,7 @@ def _summary(manifest: Manifest) -> list[tuple[str, str]]:
     what = f"{manifest.name} ({manifest.source}, {manifest.task}{', simulated' if manifest.simulated else ''})"
     return [
         ("data set", what),
+        *((f"column of {role}", ", ".join(names) or "none") for role, names in manifest.columns.items()),
         ("cases", str(len(cases))),
         ("patients", patients),
         *((f"class {name}", f"{counts[name]} {unit}") for name in manifest.classes),
@@ -358,7 +361,7 @@ def _add_everywhere(parser: argparse.ArgumentParser, *, default: bool | str) -> 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", type=Path, metavar="DATA", help="folder or file of the data set")
-    parser.add_argument("--source", metavar="NAME", help="layout of the data set, where it cannot be told apart")
+    parser.add_argument("--source", metavar="NAME", help=f"layout, where it is not recognised: {LAYOUTS}")
 
 
 def _add_recipe(parser: argparse.ArgumentParser) -> None:

@@ -155,7 +155,12 @@ def _data(manifest: Manifest, cases: Sequence[Case]) -> Lines:
         ]
     else:
         name, rarest = _rarest(manifest, cases)
-        folds = max(2, min(FOLDS, rarest))
+        if rarest < 2:
+            raise InputError(
+                f"Class '{name}' has {rarest} patient; to learn it and to measure it takes at least 2. Check that its "
+                "name is not misspelt, merge it with another, or add cases. See: overread inspect DATA"
+            )
+        folds = min(FOLDS, rarest)
         why = "the usual number" if folds == FOLDS else f"fewer than {FOLDS}: {_in_comment(name)} has {rarest} patients"
         lines = [
             ('scheme = "k-fold"', "every case is measured once, by a model that never saw its patient"),
@@ -167,7 +172,7 @@ def _data(manifest: Manifest, cases: Sequence[Case]) -> Lines:
 
 
 def _rarest(manifest: Manifest, cases: Sequence[Case]) -> tuple[str, int]:
-    """The class that the fewest patients have (of several labels also: lack), and how many these are."""
+    """The class that the fewest patients have (of several labels also: lack), and how many; those of nobody apart."""
     patients: dict[str, set[str]] = {name: set() for name in manifest.classes}
     for case in cases:
         for name, present in case.labels.items():
@@ -175,6 +180,9 @@ def _rarest(manifest: Manifest, cases: Sequence[Case]) -> tuple[str, int]:
                 patients[name].add(case.patient_id)
             elif present is False and manifest.task == "multi-label":
                 patients.setdefault(f"not {name}", set()).add(case.patient_id)
+    patients = {name: who for name, who in patients.items() if who}
+    if not patients:
+        raise InputError(f"No case of '{manifest.name}' has a label that is known. Label some.")
     name = min(patients, key=lambda name: (len(patients[name]), name))
     return name, len(patients[name])
 

@@ -76,6 +76,8 @@ class Recipe(BaseModel):
         Raises:
             RecipeError: with every wrong key and value at once, one a line.
         """
+        if not text.strip():
+            raise RecipeError(f"{where} is empty. Write a recipe into it: overread recipe new DATA > {where}")
         try:
             values = tomllib.loads(text, parse_float=_finite)
         except tomllib.TOMLDecodeError as error:

@@ -52,8 +52,11 @@ class Lines:
                 now = self._clock()
                 if now - self._said >= PAUSE_S and done != total:
                     self._said = now
-                    of = f" of {total}, {time_left((now - started) / done * (total - done))}" if total else ""
-                    self.say(f"{what}: {done}{of}")
+                    left = time_left((now - started) / done * (total - done)) if total else ""
+                    # the first item may carry the cost of many: a model that starts, images that are read in lots
+                    self.say(
+                        f"{what}: {done}{f' of {total}' if total else ''}{f', {left}' if left and done > 1 else ''}"
+                    )
         finally:
             self._depth -= 1
         if not self._depth and done:

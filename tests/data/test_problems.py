@@ -61,7 +61,40 @@ def test_a_sound_data_set_has_no_problems():
 def test_what_the_source_met_is_kept_and_errors_come_first():
     met = Problem("warning", "unknown-file", "a file", ("a",))
     found = problems(replace(_labelled(["x"]), found=(met,)), readable=False)
-    assert [problem.name for problem in found] == ["one-class-only", "class-without-cases", "unknown-file"]
+    assert [problem.name for problem in found] == ["one-class-only", *_FEW, "unknown-file"]
+
+
+_FEW = ["class-with-few-patients", "class-without-cases"]
+
+
+def test_a_class_of_very_few_patients_is_named_before_anyone_trains():
+    found = _found(_labelled(["x"] * 8 + ["y"] * 4))
+    assert found["class-with-few-patients"].where == ("y",)
+    assert found["class-with-few-patients"].severity == "warning"
+
+
+def test_a_data_set_that_names_no_patient_says_so():
+    manifest = _labelled(["x", "y"] * 5)
+    nameless = manifest.with_cases(tuple(replace(case, patient_id=case.case_id) for case in manifest.cases))
+    assert "no-patient-named" in _found(nameless)
+    assert "no-patient-named" not in _found(manifest)
+
+
+@pytest.mark.parametrize(("one", "other"), [("1", "001"), ("1", "1.0"), ("p1", "P1"), ("P 1", "p_01")])
+def test_two_ways_of_writing_one_patient_stop_and_the_patient_stays_unnamed(one: str, other: str):
+    manifest = _labelled(["x", "y"] * 5)
+    first, second = (replace(case, patient_id=name) for case, name in zip(manifest.cases, (one, other), strict=False))
+    problem = _found(manifest.with_cases((first, second, *manifest.cases[2:])))["similar-patient-ids"]
+    assert problem.severity == "error"
+    assert problem.where == ("c0", "c1")
+    assert other not in problem.message.replace(KINDS["similar-patient-ids"].found, "")
+
+
+def test_patients_who_are_told_apart_by_more_than_their_writing_are_left_alone():
+    manifest = _labelled(["x", "y"] * 5)
+    named = ["1", "10", "11", "1-1", "100", "p1", "p10", "0", "a1", "b1"]
+    cases = (replace(case, patient_id=name) for case, name in zip(manifest.cases, named, strict=True))
+    assert "similar-patient-ids" not in _found(manifest.with_cases(tuple(cases)))
 
 
 def test_no_cases_and_one_class_only_and_a_repeated_id_stop():
@@ -217,5 +250,5 @@ def test_one_problem_a_kind_names_the_first_few_and_holds_all():
 
 def test_pneumoniamnist_has_copies_and_may_be_trained_on(real_data: Path):
     found = problems(open_data(real_data / "medmnist" / "pneumoniamnist.npz"), folds=5)
-    assert {problem.name for problem in found} == {"duplicate-images", "duplicates-in-two-splits"}
+    assert {problem.name for problem in found} == {"duplicate-images", "duplicates-in-two-splits", "no-patient-named"}
     assert {problem.severity for problem in found} == {"warning"}

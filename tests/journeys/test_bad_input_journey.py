@@ -2,6 +2,7 @@
 
 import csv
 import importlib.util
+import re
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -158,10 +159,10 @@ def test_a_table_with_odd_columns_is_understood_or_refused_with_a_reason(
     said = overread("inspect", data)
     assert "Traceback" not in said.err
     if said.code == 0:
-        assert "class bright  6 cases" in said.out
+        assert re.search(r"class bright +6 cases\n", said.out)
     else:
-        assert len(said.out + said.err) > 60, said
-        assert "unexpected" not in said.err, said.err
+        assert header == ","
+        assert "first line names the columns" in said.err
 
 
 def test_pictures_with_16_bits_are_learned_from(overread: Any, journey: Path, tmp_path: Path) -> None:

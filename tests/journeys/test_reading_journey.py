@@ -124,3 +124,18 @@ def test_a_folder_without_images_is_refused(overread: Any, classifier: Path, tmp
     assert said.code == 1
     assert "no image" in said.err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_path_that_is_not_there_costs_no_folder(overread: Any, classifier: Path, tmp_path: Path) -> None:
+    said = overread("read", classifier, tmp_path / "gone.png", "--out", tmp_path / "out")
+    assert said.code == 1
+    assert "gone.png': there is no such file or folder" in said.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_results_do_not_go_among_the_images(overread: Any, classifier: Path, tmp_path: Path) -> None:
+    picture(tmp_path / "images" / "a.png")
+    said = overread("read", classifier, tmp_path / "images", "--out", tmp_path / "images" / "out")
+    assert said.code == 1
+    assert "Name a folder outside of it" in said.err
+    assert [path.name for path in (tmp_path / "images").iterdir()] == ["a.png"]

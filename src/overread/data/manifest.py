@@ -118,6 +118,7 @@ class Manifest:
         cases: the rows, sorted by case id.
         found: problems that the source met while reading the layout (file without label, label without file ...).
         simulated: whether the images are simulated; said in every report.
+        columns: what the columns of a table were taken for: "image", "label", "patient" ... -> their names.
     """
 
     name: str
@@ -127,6 +128,7 @@ class Manifest:
     cases: tuple[Case, ...]
     found: tuple[Problem, ...] = ()
     simulated: bool = False
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def marks_lesions(self) -> bool:

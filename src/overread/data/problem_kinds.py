@@ -53,6 +53,12 @@ KINDS: Mapping[str, Kind] = {
     "column-not-used-as-label": Kind(
         "warning", "Columns kept as attributes and not learned from", "Check that none of them is a label."
     ),
+    "column-may-name-patients": Kind(
+        "warning",
+        "Columns that are no label, whose values are shared by a few images each",
+        "If one names patients, call it 'patient_id': a patient whose images are on both sides of a fold makes every "
+        "number too good.",
+    ),
     "similar-class-names": Kind("error", "Classes that differ in upper and lower case only", "Write each in one way."),
     "several-labels-in-one-cell": Kind(
         "warning",
@@ -69,6 +75,16 @@ KINDS: Mapping[str, Kind] = {
         "error",
         "Cases whose patient the file names and the table does not",
         "Name the patient in every row, or leave the column of patients out: files then say who it is.",
+    ),
+    "no-patient-named": Kind(
+        "warning",
+        "No case says who its patient is: every image counts as a patient of its own",
+        "If patients have several images, name them: else the numbers come out too good.",
+    ),
+    "similar-patient-ids": Kind(
+        "error",
+        "Cases whose patients are called alike, such as 1 and 001, or p1 and P1",
+        "Write each patient in one way, or two that are different people less alike.",
     ),
     # the splits
     "case-in-two-splits": Kind("error", "Cases that are listed in two official splits", "List each in one."),
@@ -109,6 +125,11 @@ KINDS: Mapping[str, Kind] = {
     "no-marks": Kind("error", "No case has a mark", "Add annotations."),
     "one-class-only": Kind("error", "All cases are of one class", "Add cases of another; one cannot be told apart."),
     "class-without-cases": Kind("warning", "Classes that no case has", "They cannot be learned or measured."),
+    "class-with-few-patients": Kind(
+        "warning",
+        "Classes that very few patients have",
+        "Check that no name is misspelt; merge such classes, or add cases: learning and measuring need several.",
+    ),
     "class-with-fewer-cases-than-folds": Kind(
         "error", "Classes with fewer cases or patients than folds", "Use fewer folds, merge classes, or add cases."
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from overread.data.problem_kinds import ProblemLog
 from overread.errors import UnreadableImage
 
 _MOST_DUPLICATES = 0.05
+_FEW_PATIENTS = 5
 _NEGLIGIBLE_PX = 1e-3
 """How far a box may reach out by rounding."""
 
@@ -96,13 +98,31 @@ def _check_ids(manifest: Manifest, log: ProblemLog) -> None:
 
 
 def _check_patients(manifest: Manifest, log: ProblemLog) -> None:
+    if manifest.cases and not manifest.names_patients:
+        log.add("no-patient-named", "")
+    alike: dict[str, set[str]] = {}
+    for case in manifest.cases:
+        if case.patient_id != case.case_id:
+            alike.setdefault(_plain(case.patient_id), set()).add(case.patient_id)
     splits: dict[str, set[str | None]] = {}
     for case in manifest.cases:
         splits.setdefault(case.patient_id, set()).add(case.split)
     for case in manifest.cases:
+        if len(alike.get(_plain(case.patient_id), ())) > 1 and case.patient_id != case.case_id:
+            log.add("similar-patient-ids", case.case_id)  # never the patient, for logs
         named = splits[case.patient_id]
         if len(named - {None}) > 1 or named >= {"test", None}:  # training takes the cases that have no split
-            log.add("patient-in-two-splits", case.case_id, case.split or "no split")  # never the patient, for logs
+            log.add("patient-in-two-splits", case.case_id, case.split or "no split")
+
+
+def _plain(patient: str) -> str:
+    """A patient's id without what a spreadsheet or a person changes: case, leading zeros, decimals, kind of gap.
+
+    >>> _plain("001") == _plain("1.0") == _plain("1"), _plain("P 01") == _plain("p-1")
+    (True, True)
+    """
+    plain = re.sub(r"[\s_-]+", "-", re.sub(r"(?<=\d)\.0$", "", patient.strip().lower()))
+    return re.sub(r"(?<![\d.])0+(?=\d)", "", plain)
 
 
 def _check_classes(manifest: Manifest, folds: int | None, log: ProblemLog) -> None:
@@ -120,6 +140,8 @@ def _check_classes(manifest: Manifest, folds: int | None, log: ProblemLog) -> No
             patients = len({case.patient_id for case in members})
             if not members:
                 log.add("class-without-cases", group)
+            elif folds is None and patients < _FEW_PATIENTS and not manifest.marks_lesions:
+                log.add("class-with-few-patients", group, f"{len(members)} cases of {patients} patients")
             elif folds is not None and patients < folds:
                 log.add(
                     "class-with-fewer-cases-than-folds",

@@ -15,7 +15,7 @@ from overread.data.manifest import Manifest, Problem, Split
 from overread.data.prepared import PreparedImages
 from overread.data.problems import problems
 from overread.data.sources import open_data
-from overread.errors import ManifestError, OutputExists, UnreadableImage
+from overread.errors import InputError, ManifestError, OutputExists, UnreadableImage
 from overread.pipeline.folders import fresh_folder, run_folder
 from overread.progress import Progress, Silent
 from overread.proposal import propose as proposed
@@ -191,12 +191,13 @@ def read(
 
     Raises:
         BundleError: no whole bundle there.
-        InputError: no image was named.
+        InputError: no image was named, or `out` lies among them.
         OutputExists: `out` holds something already.
     """
     from overread.pipeline.reading import read_images
 
     model = load_bundle(bundle)
+    _check_readable(images, out)
     with fresh_folder(out) as folder:
         return read_images(model, bundle_folder(bundle), images, folder, device=device, progress=progress or Silent())
 
@@ -216,6 +217,19 @@ def demo(out: Path, *, quick: bool = False, device: str = "auto", progress: Prog
     from overread.pipeline.demo import run_demo
 
     return run_demo(out, quick=quick, device=device, progress=progress or Silent())
+
+
+def _check_readable(images: Sequence[Path], out: Path) -> None:
+    """Refuse before anything is written: nothing to read, or results that the next reading would take for patients."""
+    missing = [path for path in images if not path.exists()]
+    if missing and len(missing) == len(images):
+        raise InputError(f"'{missing[0]}': there is no such file or folder. Check the path of the images.")
+    around = next((path for path in images if path.is_dir() and path.resolve() in out.resolve().parents), None)
+    if around is not None:
+        raise InputError(
+            f"'{out}' lies in the folder '{around}' whose images are to be read, and its pictures would be read as "
+            "patients next time. Name a folder outside of it."
+        )
 
 
 def _with_precision(recipe: Recipe, precision: str | None) -> Recipe:

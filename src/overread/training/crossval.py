@@ -82,7 +82,7 @@ def fit_folds(plan: Plan, folds: Sequence[Fold], *, folder: Path, progress: Prog
         progress: shows epochs and the time left.
     """
     cases = {case.case_id: case for case in plan.manifest.cases}
-    for fold in folds:
+    for fold in progress.track(folds, what="folds") if len(folds) > 1 else folds:
         what = f"fold {fold.index + 1} of {len(folds)}" if len(folds) > 1 else "training"
         parts = {name: [cases[key] for key in getattr(fold, name)] for name in ("fit", "validation")}
         yield _fit_fold(plan, fold, parts, folder=folder / f"fold-{fold.index}", what=what, progress=progress)

@@ -77,3 +77,34 @@ def test_an_image_beside_the_class_folders_is_named(tmp_path: Path):
     Image.new("L", (2, 2)).save(tmp_path / "lost.png")
     (problem,) = open_data(tmp_path).found
     assert (problem.name, problem.where) == ("file-without-label", ("lost.png",))
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [("a.zip", "unpack it and give the folder"), ("a.xlsx", "save it as CSV"), ("a.gz", "unpack")],
+)
+def test_what_is_packed_or_a_spreadsheet_is_told_how_to_unwrap_it(tmp_path: Path, name: str, advice: str):
+    (tmp_path / name).write_bytes(b"?")
+    for path in (tmp_path, tmp_path / name):
+        with pytest.raises(SourceError, match=advice):
+            open_data(path)
+
+
+def test_a_file_beside_folders_of_classes_is_named_as_what_is_in_the_way(tmp_path: Path):
+    _class_folders(tmp_path)
+    (tmp_path / "measured.csv").write_text("when;what\n1;2\n")
+    with pytest.raises(SourceError, match=r"'measured.csv' may say something else .* --source folders"):
+        open_data(tmp_path)
+    assert open_data(tmp_path, source="folders").classes == ("x", "y")
+
+
+def test_splits_beside_a_folder_that_is_none_are_not_learned_as_classes(tmp_path: Path):
+    for split in ("train", "test"):
+        _class_folders(tmp_path / split)
+    assert open_data(tmp_path).classes == ("x", "y")
+    (tmp_path / "notes").mkdir()
+    assert open_data(tmp_path).classes == ("x", "y")
+    _class_folders(tmp_path / "unclear")
+    for source in (None, "folders"):
+        with pytest.raises(SourceError, match=r"'test' is called like a split .* 'unclear' beside it is not"):
+            open_data(tmp_path, source=source)

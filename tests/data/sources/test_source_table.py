@@ -239,3 +239,62 @@ def test_several_tables_in_a_folder_are_not_chosen_from(tmp_path: Path):
     (tmp_path / "two.csv").write_text("file,label\na.png,x")
     with pytest.raises(SourceError, match=r"found table.csv, two.csv"):
         _read(tmp_path, "file,label\na.png,x\n")
+
+
+def test_images_are_found_in_a_folder_of_any_name_and_in_other_upper_and_lower_case(tmp_path: Path):
+    _images(tmp_path / "Bilder", ["A1.PNG", "b2.png"])
+    manifest = _read(tmp_path, "Bild;Diagnose\na1.png;krank\nB2;gesund\n")
+    assert [case.images[0].path.name for case in manifest.cases] == ["A1.PNG", "b2.png"]
+    assert manifest.columns == {"image": ("Bild",), "label": ("Diagnose",), "patient": (), "split": (), "site": ()}
+
+
+def test_upper_and_lower_case_tell_apart_files_that_only_they_tell_apart(tmp_path: Path):
+    _images(tmp_path, ["a.png", "A.png"])
+    manifest = _read(tmp_path, "file,class\na.png,x\nA.png,y\n")
+    assert {case.images[0].path.name: case.label for case in manifest.cases} == {"a.png": "x", "A.png": "y"}
+
+
+def test_a_name_that_lies_in_two_folders_is_ambiguous(tmp_path: Path):
+    _images(tmp_path, ["one/a.png", "two/a.png", "one/b.png", "one/c.png"])
+    manifest = _read(tmp_path, "file,class\na.png,x\nb.png,y\nc.png,y\n")
+    assert _problem(manifest, "ambiguous-file") == ("a.png",)
+
+
+def test_a_table_without_a_column_of_images_says_which_columns_there_are(tmp_path: Path):
+    _images(tmp_path, ["a.png"])
+    with pytest.raises(SourceError, match=r"Nearly fits: .*found columns Bild, Diagnose"):
+        _read(tmp_path, "Bild;Diagnose\nx;krank\ny;gesund\n")
+
+
+def test_what_spreadsheets_put_above_the_column_names_is_skipped_or_named(tmp_path: Path):
+    _images(tmp_path, ["a.png", "b.png"])
+    assert _read(tmp_path, "sep=;\nfile;class\na.png;x\nb.png;y\n").classes == ("x", "y")
+    with pytest.raises(SourceError, match="Take away what stands above the column names"):
+        _read(tmp_path, "Export 1.1.2024;\nfile;class\na.png;x\nb.png;y\n")
+    with pytest.raises(SourceError, match="Take away what stands above the column names"):
+        _read(tmp_path, "Export 1.1.2024\nfile;class\na.png;x\nb.png;y\n")
+
+
+@pytest.mark.parametrize("word", ["?", "-", "."])
+def test_a_sign_for_not_known_is_no_class(tmp_path: Path, word: str):
+    _images(tmp_path, ["a.png", "b.png", "c.png"])
+    manifest = _read(tmp_path, f"file,class\na.png,x\nb.png,y\nc.png,{word}\n")
+    assert manifest.classes == ("x", "y")
+    assert _problem(manifest, "unknown-label") == ("c",)
+
+
+def test_a_column_that_may_name_patients_is_suspected_where_no_other_does(tmp_path: Path):
+    names = [f"{number:02}.png" for number in range(24)]
+    _images(tmp_path, names)
+    rows = [f"{name},{number % 2},A{number // 2},P{number // 2}" for number, name in enumerate(names)]
+    manifest = _read(tmp_path, "\n".join(["file,label,Kennung,patient", *rows]))
+    assert _problem(manifest, "column-may-name-patients") == ()
+    manifest = _read(tmp_path, "\n".join(["file,label,Kennung,Ansicht", *(row.replace("P", "V") for row in rows)]))
+    assert _problem(manifest, "column-may-name-patients") == ("Kennung", "Ansicht")
+
+
+def test_a_label_of_zero_and_one_is_chosen_among_words_beside_it(tmp_path: Path):
+    _images(tmp_path, ["a.png", "b.png", "c.png", "d.png"])
+    manifest = _read(tmp_path, "file,label,remark\na.png,0,ok\nb.png,1,blurred\nc.png,0,ok\nd.png,1,ok\n")
+    assert manifest.classes == ("0", "1")
+    assert _problem(manifest, "column-not-used-as-label") == ("remark",)

@@ -20,7 +20,7 @@ from overread.errors import SourceError
 _PATIENT = (
     *("patientid", "patient", "subjectid", "subject", "participantid", "participant", "patid", "mrn"),
     *("patientno", "patientnr", "patientnumber", "patno", "patnr", "subjectno", "subjectnumber", "patientname"),
-    *("patientenid", "patientennr", "patientennummer", "patientenname"),
+    *("patientenid", "patientennr", "patientennummer", "patientenname", "pid", "pat", "caseid", "fallnummer", "fallnr"),
 )
 _SITE = ("site", "hospital", "scanner", "institution", "centre", "center")
 _ATTRIBUTES = ("age", "sex", "gender")
@@ -30,9 +30,10 @@ _TRUE = ("1", "1.0", "yes", "true")
 _FALSE = ("0", "0.0", "no", "false")
 _BETWEEN_LABELS = "|;/,+&"
 _UID = re.compile(r"[0-9]+(\.[0-9]+){3,}")
-_NOT_KNOWN = ("NA", "N/A", "n/a", "NaN", "nan", "NULL", "null")  # what R, pandas and databases write
+_NOT_KNOWN = ("NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "?", "-", "--", ".")  # R, pandas, databases, people
 _MOST_NUMBERS = 20
 _MOST_WORDS = 200
+_FEWEST_PATIENTS, _MOST_IMAGES_A_PATIENT = 6, 10  # (on average) in a column that is suspected to name patients
 
 
 @dataclass(frozen=True)
@@ -102,8 +103,11 @@ def _read_csv(path: Path) -> pd.DataFrame:
         text = content.decode("cp1252", errors="replace")  # what spreadsheets write without being asked
     if "\0" in text:
         raise SourceError(f"{path}: this is no text table.")
-    first_line = text.lstrip("\n\r").split("\n", 1)[0]
-    delimiter = max(",;\t|", key=lambda mark: len(next(csv.reader([first_line], delimiter=mark), [])))
+    text = text.lstrip("\n\r")
+    note = re.match(r"sep=.[^\S\n]*\r?\n", text, re.IGNORECASE)  # Excel's own, on its delimiter
+    text = text[note.end() :].lstrip("\n\r") if note else text
+    first, second = [*text.splitlines()[:2], "", ""][:2]
+    delimiter = max(",;\t|", key=lambda mark: (_width(first, mark), _width(second, mark)))
     try:
         lines = [
             (number, [value.strip() for value in row])
@@ -115,6 +119,11 @@ def _read_csv(path: Path) -> pd.DataFrame:
     if not lines:
         raise SourceError(f"{path}: the table is empty.")
     names = lines[0][1]
+    if len(lines) > 1 and sum(map(bool, names)) == 1 < max(sum(map(bool, row)) for _, row in lines[1:]):
+        raise SourceError(
+            f"{path}: the first line is expected to name the columns; found one name and rows of several values "
+            "below it. Take away what stands above the column names."
+        )
     for number, row in lines[1:]:
         if len(row) != len(names):
             raise SourceError(
@@ -122,6 +131,10 @@ def _read_csv(path: Path) -> pd.DataFrame:
                 f"that contain '{delimiter}' in quotes, or complete the line."
             )
     return pd.DataFrame([row for _, row in lines[1:]], columns=names, dtype=str)
+
+
+def _width(line: str, delimiter: str) -> int:
+    return len(next(csv.reader([line], delimiter=delimiter), []))
 
 
 def column_called(table: pd.DataFrame, names: Sequence[str]) -> str | None:
@@ -139,6 +152,13 @@ def patients(table: pd.DataFrame) -> list[str | None] | None:
     """The patient of each row; None where no column names patients."""
     column = column_called(table, _PATIENT)
     return None if column is None else [value or None for value in table[column]]
+
+
+def taken(table: pd.DataFrame) -> dict[str, tuple[str, ...]]:
+    """Which columns were taken for patients, splits and sites, to be shown: a wrong guess must be seen."""
+    found = {"patient": column_called(table, _PATIENT), "split": column_called(table, ("split",))}
+    found["site"] = column_called(table, _SITE)
+    return {what: () if column is None else (column,) for what, column in found.items()}
 
 
 def sites(table: pd.DataFrame) -> list[str | None]:
@@ -195,7 +215,7 @@ def truth(table: pd.DataFrame, path: Path, log: ProblemLog, *, besides: Sequence
             )
         for other in candidates:
             if other != column:
-                log.add("column-not-used-as-label", other)
+                _note_unused(table, other, log)
         candidates = [column]
     found = _single(table[candidates[0]]) if len(candidates) == 1 else _several(table[candidates])
     _check(found, log)
@@ -228,13 +248,22 @@ def _candidates(table: pd.DataFrame, log: ProblemLog, besides: Sequence[str]) ->
         if _is_label(table[column]):
             candidates.append(column)
         else:
-            log.add("column-not-used-as-label", column)
+            _note_unused(table, column, log)
     if len(candidates) > 1:  # one word for all cases parts nothing
         for column in [column for column in candidates if len(_values(table[column])) == 1]:
             if not _is_binary(table[column]):
                 candidates.remove(column)
                 log.add("column-not-used-as-label", column)
     return candidates
+
+
+def _note_unused(table: pd.DataFrame, column: str, log: ProblemLog) -> None:
+    """Name a column that is no label; where no other names patients, one that may."""
+    different = len(_values(table[column]))
+    fewest = max(_FEWEST_PATIENTS, len(table) / _MOST_IMAGES_A_PATIENT)
+    some_share = fewest <= different < (table[column] != "").sum()
+    may = some_share and column_called(table, _PATIENT) is None
+    log.add("column-may-name-patients" if may else "column-not-used-as-label", column)
 
 
 def _is_label(column: pd.Series) -> bool:
@@ -270,9 +299,9 @@ def _is_binary(column: pd.Series) -> bool:
 
 
 def _the_label_among(candidates: list[str], words: list[str]) -> str | None:
-    """The one column that is called a label, where no column of 0 and 1 competes with it."""
+    """The one column that is called a label, where no other column of 0 and 1 competes with it."""
     called = [column for column in candidates if canonical(column) in _LABEL]
-    return called[0] if len(called) == 1 and len(words) == len(candidates) else None
+    return called[0] if len(called) == 1 and {*words, *called} == set(candidates) else None
 
 
 def _single(column: pd.Series) -> Truth:

@@ -35,14 +35,21 @@ class Folders(Source):
     def recognises(self, path: Path) -> bool:
         if not path.is_dir():
             return False
+        other = None
         for file in walk(path):
-            folders = {part.lower() for part in file.relative_to(path).parts[:-1]}
-            if file.suffix.lower() in _TRUTH_OF_OTHER_LAYOUTS or is_table(file) or folders & _OF_OTHER_LAYOUTS:
+            if {part.lower() for part in file.relative_to(path).parts[:-1]} & _OF_OTHER_LAYOUTS:
                 return False
-        firsts = [next(filter(is_image, walk(folder)), None) for _, folder in _class_folders(path)]
-        found = [image for image in firsts if image]
-        # DICOM below folders and a table beside them: the folders are patients, not classes
-        return len(found) >= 2 and not (is_dicom(found[0]) and tables_in(path.parent))
+            if file.suffix.lower() in _TRUTH_OF_OTHER_LAYOUTS or is_table(file):
+                other = other or file
+        found = [image for _, folder in _class_folders(path) if (image := _first_image(folder))]
+        if len(found) < 2 or (is_dicom(found[0]) and (other or tables_in(path.parent))):
+            return False  # DICOM below folders and a table beside them: the folders are patients, not classes
+        if other is not None:
+            raise SourceError(
+                f"{path}: its folders may be classes, but '{name_in(other, path)}' may say something else about the "
+                "images. Take that file away, or choose --source folders."
+            )
+        return True
 
     def read(self, path: Path) -> Manifest:
         if not path.is_dir():
@@ -75,7 +82,23 @@ class Folders(Source):
 
 
 def _class_folders(path: Path) -> list[tuple[Split | None, Path]]:
-    top = folders_in(path)
-    if top and all(split_of(folder.name) for folder in top):
-        return [(split_of(folder.name), below) for folder in top for below in folders_in(folder)]
+    """The folders of classes and the split that each lies in.
+
+    Raises:
+        SourceError: some folders are called like splits and others not: learned as classes, they would be nonsense.
+    """
+    top = [folder for folder in folders_in(path) if _first_image(folder)]
+    splits = [folder for folder in top if split_of(folder.name)]
+    others = [folder.name for folder in top if folder not in splits]
+    if splits and others:
+        raise SourceError(
+            f"{path}: '{splits[0].name}' is called like a split of a data set and '{others[0]}' beside it is not. Take "
+            f"'{others[0]}' away if the folders are splits; give '{splits[0].name}' another name if they are classes."
+        )
+    if splits:
+        return [(split_of(folder.name), below) for folder in splits for below in folders_in(folder)]
     return [(None, folder) for folder in top]
+
+
+def _first_image(folder: Path) -> Path | None:
+    return next(filter(is_image, walk(folder)), None)

@@ -12,7 +12,7 @@ import pandas as pd
 from overread.data.manifest import Case, ImageRef, Manifest
 from overread.data.problem_kinds import ProblemLog
 from overread.data.sources import columns
-from overread.data.sources.files import case_ids, is_dicom, is_image, is_table, name_in, stem_of, tables_in
+from overread.data.sources.files import case_ids, folders_in, is_dicom, is_image, is_table, name_in, stem_of, tables_in
 from overread.data.sources.headers import patient_in_file
 from overread.errors import SourceError
 
@@ -20,11 +20,15 @@ _IMAGE = (
     *("path", "filepath", "imagepath", "file", "filename", "imagefile", "imagefilename", "image", "img"),
     *("imagename", "imageid", "fileid", "id", "name"),
 )
+_MOST_FOLDERS = 20
 _LOOKS_LIKE_FILE = re.compile(r".+\.(png|jpe?g|tiff?|bmp|dcm|dicom|nii|nii\.gz)", re.IGNORECASE)
 
 
 class Files:
-    """The images of some folders, to be found as tables name them: with or without `images/` and extension."""
+    """The images of some folders, to be found as tables name them: with or without their folder and extension.
+
+    Upper and lower case count only where they tell two files apart: tables come from systems that do not mind.
+    """
 
     def __init__(self, *folders: Path) -> None:
         self.folders = tuple(dict.fromkeys(folders))
@@ -40,25 +44,45 @@ class Files:
             elsewhere = (self.folders[0] / name).resolve()
             return [elsewhere] if elsewhere.is_file() and is_image(elsewhere) else []
         places = (place for folder in self.folders for place in (folder, folder / "images"))
-        return next((found for place in places if (found := self._below(place, parts))), [])
+        found = next((found for place in places if (found := self._below(place, parts))), [])
+        if found or len(parts) > 1:
+            return found
+        return [path for folder in self.folders for below in _a_few_in(folder) for path in self._below(below, parts)]
 
     def _below(self, folder: Path, parts: list[str]) -> list[Path]:
         for part in parts[:-1]:
-            folder = next(filter(Path.is_dir, self._list(folder).get(part, [])), folder / part)
-        found = [path for path in self._list(folder).get(parts[-1], []) if path.is_file() and is_image(path)]
-        exact = [path for path in found if unicodedata.normalize("NFC", path.name) == parts[-1]]
-        return exact or found
+            there = self._list(folder).get(part.lower(), [])
+            folder = next((path for path in there if path.is_dir() and path.name == part), None) or next(
+                filter(Path.is_dir, there), folder / part
+            )
+        there = self._list(folder).get(parts[-1].lower(), [])
+        found = [path for path in there if path.is_file() and is_image(path)]
+        names = {path: unicodedata.normalize("NFC", path.name) for path in found}
+        for alike in (  # the first way of writing it that any file has
+            lambda name: name == parts[-1],
+            lambda name: name.lower() == parts[-1].lower(),
+            lambda name: stem_of(name) == parts[-1],
+        ):
+            if same := [path for path in found if alike(names[path])]:
+                return same
+        return found
 
     def _list(self, folder: Path) -> dict[str, list[Path]]:
-        """Every entry of a folder under its name and under its name without extension."""
+        """Every entry of a folder under its name and under its name without extension, both in lower case."""
         if folder not in self._listed:
             names: dict[str, list[Path]] = {}
             for path in sorted(folder.iterdir()) if folder.is_dir() else ():
                 name = unicodedata.normalize("NFC", path.name)
-                for key in {name, stem_of(name)}:
+                for key in {name.lower(), stem_of(name).lower()}:
                     names.setdefault(key, []).append(path)
             self._listed[folder] = names
         return self._listed[folder]
+
+
+def _a_few_in(folder: Path) -> list[Path]:
+    """The folders in a folder, where they can be meant as places of images and not one a case."""
+    found = folders_in(folder) if folder.is_dir() else []
+    return found if len(found) <= _MOST_FOLDERS else []
 
 
 def table_of(path: Path) -> Path | None:
@@ -80,8 +104,14 @@ def image_column(table: pd.DataFrame, files: Files) -> str | None:
     """The column whose values are image files, or for want of one that is called and looks so; None: no such one.
 
     Raises:
-        SourceError: several columns name different files and none is called like a path.
+        SourceError: several columns name different files and none is called like a path, or there is no line of names.
     """
+    for column in table.columns:
+        if _LOOKS_LIKE_FILE.fullmatch(column) and files.named(column):
+            raise SourceError(
+                f"A table is expected whose first line names the columns; it names the image '{column}'. Put a line "
+                "above it, such as file,label."
+            )
     there = {column: sum(bool(files.named(value)) for value in table[column]) for column in table.columns}
     full = [column for column in table.columns if there[column] * 2 >= sum(table[column] != "") > 0]
     called = [column for name in _IMAGE for column in table.columns if columns.canonical(column) == name]
@@ -167,7 +197,8 @@ def manifest_of_rows(
             )
         )
     cases.sort(key=lambda case: case.case_id)
-    return Manifest(file.stem, source, truth.task, truth.classes, tuple(cases), log.problems())
+    taken = {"image": tuple(naming), "label": truth.columns, **columns.taken(kept)}
+    return Manifest(file.stem, source, truth.task, truth.classes, tuple(cases), log.problems(), columns=taken)
 
 
 def _looks_like_file(value: str) -> bool:

@@ -10,8 +10,12 @@ from typing import ClassVar
 
 from overread.catalogue import Catalogue
 from overread.data.manifest import Manifest
+from overread.data.sources.files import is_image
 from overread.data.sources.headers import is_simulated
 from overread.errors import SourceError
+
+_PACKED = (".zip", ".7z", ".rar", ".tar", ".tgz", ".gz")
+_SPREADSHEETS = (".xlsx", ".xls", ".ods", ".numbers")
 
 
 class Source(ABC):
@@ -77,7 +81,7 @@ def open_data(path: Path, *, source: str | None = None) -> Manifest:
         )
     looked_for = "\n".join(f"  {name}: {sources.get(name).layout}" for name in sources)
     raise SourceError(
-        f"{path}: this is no data set layout that Overread knows. Found: {_contents(path)}."
+        f"{path}: this is no data set layout that Overread knows. Found: {_contents(path)}.{_hint(path)}"
         + "".join(f"\nNearly fits: {reason}" for reason in dict.fromkeys(reasons))
         + f"\nLooked for:\n{looked_for}\nIf it is one of these, choose it with --source NAME."
     )
@@ -96,6 +100,17 @@ def _check_exists(path: Path) -> None:
         raise SourceError(f"{path}: there is no such file or folder. Check the path of the data set.")
     if path.is_dir() and not any(path.iterdir()):
         raise SourceError(f"{path}: the folder is empty. Expected a data set in it.")
+
+
+def _hint(path: Path) -> str:
+    """What to do about files that hold what would be read, in a wrapping that is not."""
+    for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+        suffix = file.suffix.lower()
+        if suffix in _PACKED and not is_image(file):
+            return f" '{file.name}' is packed: unpack it and give the folder that comes out."
+        if suffix in _SPREADSHEETS:
+            return f" '{file.name}' is a spreadsheet: save it as CSV."
+    return ""
 
 
 def _contents(path: Path) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
+
 from overread.data.manifest import Manifest
 from overread.data.problem_kinds import ProblemLog
 from overread.data.sources.columns import read_table
@@ -24,9 +26,7 @@ class Table(Source):
         if file is None:
             return False
         table, files = read_table(file), Files(file.parent)
-        column = image_column(table, files)
-        if column is None:
-            return False
+        column = _image_column(table, files, file)
         images = [image for value in table[column] for image in files.named(value)]
         return not images or sum(map(is_dicom, images)) * 2 <= len(images)  # else it is the layout "dicom"
 
@@ -35,20 +35,25 @@ class Table(Source):
         if file is None:
             raise SourceError(f"{path}: {self.layout} is expected; there is no table.")
         table, files = read_table(file), Files(file.parent)
-        column = image_column(table, files)
-        if column is None:
-            raise SourceError(
-                f"{file}: a column is expected whose values are image files in {file.parent} or images/ in it; found "
-                f"columns {', '.join(table.columns)}. Call it 'file' and give paths relative to the table."
-            )
+        column = _image_column(table, files, file)
         log = ProblemLog()
         images = images_of_rows(table[column], files, log)
         if not images:
             raise SourceError(
                 f"{file}: none of the {len(table)} images in column '{column}' is there; the first is called "
-                f"'{table[column].iloc[0]}'. Give paths relative to {file.parent}, or put them into images/ there."
+                f"'{table[column].iloc[0]}'. Give paths relative to {file.parent}, or put them into a folder there."
             )
         if path.is_dir():
             note_unknown(path, [file, *images.values()], log)
         cases = {row: (image,) for row, image in images.items()}
         return manifest_of_rows(table, cases, file, log, source="table", naming=[column])
+
+
+def _image_column(table: pd.DataFrame, files: Files, file: Path) -> str:
+    column = image_column(table, files)
+    if column is None:
+        raise SourceError(
+            f"{file}: a column is expected whose values are image files in {file.parent} or a folder in it; found "
+            f"columns {', '.join(table.columns)}. Call it 'file' and give paths relative to the table."
+        )
+    return column
