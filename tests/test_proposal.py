@@ -76,6 +76,16 @@ def test_marks_are_learned_by_a_marking_model_on_crops_of_one_size(tmp_path: Pat
     assert recipe.augmentation.crop is not None
 
 
+def test_a_place_gets_one_class_where_the_data_never_give_it_two(tmp_path: Path) -> None:
+    apart = data_set(tmp_path, GREY, task="boxes")
+    first = apart.cases[0]
+    for left, one in ((20, True), (1, False)):
+        other = Finding("benign", Region((left, 0, left + 8, 8)))
+        both = Case(first.case_id, first.patient_id, first.images, {}, (*first.truth_marks, other))
+        assert proposed(apart.with_cases((both, *apart.cases[1:]))).inference.one_class_a_place is one
+    assert not proposed(data_set(tmp_path, GREY)).inference.one_class_a_place
+
+
 def test_marks_with_an_official_val_split_are_measured_on_it(tmp_path: Path) -> None:
     train = data_set(tmp_path, GREY, task="masks", count=20, split="train").cases
     (tmp_path / "val").mkdir()

@@ -12,6 +12,7 @@ import numpy as np
 
 from overread.data.manifest import Case, Manifest
 from overread.errors import InputError, UnreadableImage
+from overread.evaluation.matching import overlaps
 from overread.image import Image
 
 LOOKED_AT = 12
@@ -36,6 +37,9 @@ MARKS_A_CROP = 5
 
 FOLDS = 5
 PATIENTS_FOR_VALIDATION = 40
+
+SAME_PLACE = 0.5
+"""Overlap (IoU) from which boxes are at one place, as `inference.one_class_a_place` has it."""
 
 Lines = list[tuple[str, str]]
 """A line of TOML and why it is so."""
@@ -128,6 +132,7 @@ def propose(manifest: Manifest) -> str:
             ('weights = "imagenet"', "a network that has seen photographs needs fewer medical images"),
         ],
         "training": _training(cases, patients, marks=manifest.marks_lesions),
+        **({"inference": _inference()} if _parts_places(manifest, cases) else {}),
     }
     lines = [
         f"# Proposed for {_in_comment(manifest.name)}: {manifest.task}, {len(cases)} images of {patients} patients, "
@@ -274,6 +279,23 @@ def _training(cases: Sequence[Case], patients: int, *, marks: bool) -> Lines:
     if patients < PATIENTS_FOR_VALIDATION:
         lines.append(('keep = "last"', "there is no validation part to choose by"))
     return lines
+
+
+def _inference() -> Lines:
+    return [("one_class_a_place = true", "in these data, no lesion is marked as two classes")]
+
+
+def _parts_places(manifest: Manifest, cases: Sequence[Case]) -> bool:
+    """Whether there are marks of several classes, and never of two at one place."""
+    if not manifest.marks_lesions or len(manifest.classes) < 2:
+        return False
+    for case in cases:
+        marks = [(mark.label, mark.region) for mark in case.marks or () if mark.region is not None]
+        regions = [region for _, region in marks]
+        same = overlaps(regions, regions, "boxes") >= SAME_PLACE
+        if any(marks[a][0] != marks[b][0] for a, b in np.argwhere(same)):
+            return False
+    return True
 
 
 def _slug(name: str) -> str:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from overread.inference.merging import FoundMark, merge
+from overread.inference.merging import FoundMark, merge, surest
 
 FEW = settings(max_examples=40, deadline=None)
 
@@ -136,3 +136,20 @@ def test_marks_with_a_score_of_zero_are_joined_without_a_division_by_zero() -> N
     (found,) = merge([[mark((0, 0, 10, 10), 0.0, fill=0.5)], [mark((0, 0, 10, 10), 0.0, fill=0.5)]])
     assert found.box == pytest.approx((0, 0, 10, 10))
     assert found.score == 0
+
+
+def test_of_two_classes_at_one_place_the_surer_stays_and_other_places_are_left_alone() -> None:
+    stone, tumour = mark((0, 0, 10, 10), 0.4, 0), mark((0, 0, 10, 12), 0.6, 1)
+    beside, again = mark((0, 6, 10, 16), 0.3, 0), mark((0, 0, 10, 11), 0.5, 1)
+    assert surest([stone, tumour, beside, again]) == [tumour, again, beside]
+
+
+@FEW
+@given(marks_of)
+def test_the_surest_mark_stays_and_none_is_made_up_where_a_place_has_one_class(marks) -> None:
+    kept = surest(marks)
+    assert {id(one) for one in kept} <= {id(one) for one in marks}
+    assert not marks or max(one.score for one in kept) == max(one.score for one in marks)
+    assert stated(surest(kept)) == stated(kept)
+    one_class = [one for one in marks if one.class_index == 0]
+    assert len(surest(one_class)) == len(one_class)

@@ -222,6 +222,22 @@ def test_a_mask_keeps_its_size_where_its_box_reaches_into_the_padding(tmp_path: 
         assert finding.region.mask.box == (10, 9, 14, 13)
 
 
+class Undecided(Finder):
+    """Calls one place by both classes."""
+
+    def _marks(self, image: Tensor) -> Marks:
+        boxes = torch.tensor([[10.0, 5.0, 30.0, 15.0], [10.0, 5.0, 30.0, 16.0]])
+        return Marks(boxes, torch.tensor([0.6, 0.5]), torch.tensor([1, 0]))
+
+
+def test_one_place_is_one_lesion_where_a_recipe_says_that_it_has_one_class(tmp_path: Path) -> None:
+    ref = save(tmp_path / "a.png", np.arange(1200).reshape(20, 60) % 250)
+    (both,) = ensemble(Undecided(), task="boxes").predict([ref], FreshImages())
+    (one,) = ensemble(Undecided(), task="boxes", one_class_a_place=True).predict([ref], FreshImages())
+    assert len(both.findings) == 2
+    assert one.findings == both.findings[:1]
+
+
 def test_a_mask_is_mirrored_back_with_its_image() -> None:
     pixels = np.arange(50 * 60, dtype=np.float32).reshape(1, 50, 60)
     mirror = np.diag([-1.0, 1, 1, 1])

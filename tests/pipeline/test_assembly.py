@@ -50,6 +50,7 @@ def recipe(text: str) -> Recipe:
             '[model]\nfamily = "mask-rcnn"\n[inference]\nviews = 4\n[augmentation]\nflip = true',
             "inference.views: .* for labels only, and this data set has marks",
         ),
+        (LABELS, "[inference]\none_class_a_place = true", "inference.one_class_a_place: it is about marks"),
         (LABELS, "[inference]\nviews = 4", "inference.views: copies are varied as .augmentation. says"),
         (
             LABELS,

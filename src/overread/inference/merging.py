@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from overread.finding import Box
 
-_SAME = 0.5  # boxes of one class that overlap at least so much (IoU) mean one lesion
+_SAME = 0.5  # boxes that overlap at least so much (IoU) mean one place
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +65,15 @@ def merge(found: Sequence[Sequence[FoundMark]]) -> list[FoundMark]:
         for head, cluster in zip(heads, clusters, strict=True)
     ]
     return sorted(scored, key=lambda mark: -mark.score)
+
+
+def surest(marks: Sequence[FoundMark]) -> list[FoundMark]:
+    """The marks without those at whose place a surer one of another class is, highest score first."""
+    kept: list[FoundMark] = []
+    for mark in sorted(marks, key=lambda mark: -mark.score):
+        if all(other.class_index == mark.class_index or _iou(other.box, mark.box) < _SAME for other in kept):
+            kept.append(mark)
+    return kept
 
 
 def _joined(cluster: Sequence[FoundMark]) -> FoundMark:

@@ -17,7 +17,7 @@ from overread.data.section import AugmentationSection
 from overread.errors import OverreadError
 from overread.finding import Finding, Prediction, Region
 from overread.image import Image
-from overread.inference.merging import FoundMark, merge
+from overread.inference.merging import FoundMark, merge, surest
 from overread.models.contract import Marks, Model, Output
 from overread.preprocessing.placement import boxes_to_original, cells_to_original, clipped, paste_mask
 from overread.preprocessing.step import Step, prepare
@@ -67,6 +67,7 @@ class Ensemble:
         mirrored: also ask about the mirror image, and average; for labels only.
         views: also ask about so many varied copies of the image, and average; for labels only.
         augmentation: how these are varied.
+        one_class_a_place: of marks of several classes at one place, keep the surest.
         batch_size: images at once, where they have one size.
     """
 
@@ -80,6 +81,7 @@ class Ensemble:
     mirrored: bool = False
     views: int = 0
     augmentation: AugmentationSection | None = None
+    one_class_a_place: bool = False
     batch_size: int = 16
 
     def predict(self, refs: Sequence[tuple[str, ImageRef]], images: Images) -> Iterator[Prediction]:
@@ -191,9 +193,9 @@ class Ensemble:
             by_class = dict(zip(self.classes, mean, strict=True))
             findings += [Finding(label, score=by_class[label]) for label in self._stated(by_class)]
         if found is not None:
-            findings += [
-                Finding(self.classes[mark.class_index], _region(mark), score=mark.score) for mark in merge(found)
-            ]
+            marks = merge(found)
+            marks = surest(marks) if self.one_class_a_place else marks
+            findings += [Finding(self.classes[mark.class_index], _region(mark), score=mark.score) for mark in marks]
         return Prediction(case_id, tuple(findings), by_class, bundle_id=self.bundle_id)
 
     def _stated(self, scores: dict[str, float]) -> list[str]:

@@ -15,9 +15,12 @@ class InferenceSection(BaseModel):
             Sensible where `augmentation.flip` is.
         views: show it so many varied copies of every image besides, varied as `[augmentation]` varies training images,
             and average; for labels only. The same copies of the same image, whenever it is asked about.
+        one_class_a_place: of marks of several classes at one place (IoU of 0.5 or more) keep the surest; for marks
+            only. Right where a lesion is of one class: else one spot is shown, and counted, as two lesions.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     mirrored: bool = False
     views: Annotated[int, Field(ge=0, le=64)] = 0
+    one_class_a_place: bool = False

@@ -51,6 +51,10 @@ def check_family(recipe: Recipe, manifest: Manifest) -> None:
                 f"inference.{name}: the answers to an image and its copies are averaged for labels only, and this data "
                 "set has marks. Leave it out."
             )
+    if recipe.inference.one_class_a_place and not manifest.marks_lesions:
+        raise RecipeError(
+            "inference.one_class_a_place: it is about marks; this data set has labels of whole images. Leave it out."
+        )
     if recipe.inference.views and recipe.augmentation == AugmentationSection():
         raise RecipeError(
             "inference.views: copies are varied as [augmentation] says, which says nothing here. Name there how images "
@@ -107,6 +111,7 @@ def ensemble_of(
         mirrored=recipe.inference.mirrored,
         views=recipe.inference.views,
         augmentation=recipe.augmentation,
+        one_class_a_place=recipe.inference.one_class_a_place,
         batch_size=4 if task in ("boxes", "masks") else 32,
     )
 
