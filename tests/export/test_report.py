@@ -125,6 +125,14 @@ def test_warnings_stand_before_every_number(light: ReportContent) -> None:
     assert page.index("Leak: one patient") < page.index("0.812")
 
 
+def test_numbers_of_a_model_of_simulated_images_are_told_from_numbers_of_simulated_images(
+    light: ReportContent,
+) -> None:
+    page = render_report(replace(light, kind="evaluation", model_simulated=True))
+    assert page.index("This model learned from SIMULATED images") < page.index("0.812")
+    assert "SIMULATED DATA" not in page
+
+
 def test_each_section_is_there(page: str) -> None:
     text = seen(page)
     for words in (

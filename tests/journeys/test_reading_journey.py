@@ -104,6 +104,33 @@ def test_a_marker_reads_good_images_among_bad_ones(overread: Any, marker: Path, 
     assert answers_in(tmp_path / "out")["00.png"]["refused"] is None
 
 
+def test_a_model_of_simulated_images_does_not_make_a_patients_image_a_simulated_one(
+    overread: Any, classifier: Path, tmp_path: Path
+) -> None:
+    said = overread("read", classifier, picture(tmp_path / "patient.png"), "--out", tmp_path / "out")
+    assert said.code == 0, said.err
+    told = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert (told["simulated"], told["model_simulated"]) == (False, True)
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "This model learned from SIMULATED images" in page
+    assert "SIMULATED IMAGE" not in page
+
+
+def test_a_simulated_image_is_one_also_for_a_model_of_other_images(
+    overread: Any, marker: Path, discs: Path, phantom: Any, tmp_path: Path
+) -> None:
+    given = [discs / "images" / "00.png", phantom.images[0]]
+    said = overread("read", marker, *given, "--out", tmp_path / "out")
+    assert said.code == 0, said.err
+    told = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert (told["simulated"], told["model_simulated"]) == (True, False)
+    assert [one["simulated"] for one in told["predictions"]] == [False, True]
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert f"1 of 2 images are SIMULATED and show no patient: {given[1].name}" in page
+    assert page.count("SIMULATED IMAGE") == 1
+    assert "model learned from SIMULATED" not in page
+
+
 @pytest.mark.parametrize("command", ["read", "evaluate"])
 def test_a_folder_with_files_of_its_owner_is_left_alone(
     command: str, overread: Any, classifier: Path, phantom: Any, tmp_path: Path

@@ -124,7 +124,8 @@ class ReportContent:
         headline: the answer in one sentence; None makes it from the first estimate over all classes and cases whose
             metric does not depend on a decision, or from the readings.
         warnings: what must be seen before any number, such as a leak or cases that were seen in training.
-        simulated: whether the images are simulated.
+        simulated: whether the images of the data set are simulated; each reading says it of its own.
+        model_simulated: whether the model of an "evaluation" or a "reading" learned from simulated images.
         manifest: the data set.
         problems: what was found wrong with it.
         estimates: the numbers, in the order in which they are to be shown.
@@ -148,6 +149,7 @@ class ReportContent:
     headline: str | None = None
     warnings: Sequence[str] = ()
     simulated: bool = False
+    model_simulated: bool = False
     manifest: Manifest | None = None
     problems: Sequence[Problem] = ()
     estimates: Sequence[Estimate] = ()

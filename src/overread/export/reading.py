@@ -25,7 +25,8 @@ class Reading:
         fold: which fold tested the case; None outside cross-validation.
         exclusive: whether exactly one class applies to an image ("single-label"); then the highest score is the
             answer.
-        simulated: whether the image is simulated.
+        simulated: whether the image is simulated, and shows no patient.
+        model_simulated: whether the model learned from simulated images, whatever this one is.
     """
 
     prediction: Prediction
@@ -35,6 +36,7 @@ class Reading:
     fold: int | None = None
     exclusive: bool = True
     simulated: bool = False
+    model_simulated: bool = False
 
     @property
     def marks(self) -> tuple[Finding, ...]:

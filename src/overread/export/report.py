@@ -26,6 +26,7 @@ from overread.export.wording import (
     answer_words,
     decides,
     estimate_words,
+    first_names,
     is_mean_of_classes,
     level_words,
     metric_words,
@@ -60,7 +61,7 @@ def render_report(content: ReportContent) -> str:
     cards.sort(key=lambda card: card["refused"] is None)  # stable: refused ones first, else the order given
     return _pages.get_template("report.html").render(
         content=content,
-        simulated=content.simulated or any(card["simulated"] for card in cards),
+        alarms=[*_simulated(content, cards), *content.warnings],
         headline=content.headline or _headline(content, cards),
         manifest=content.manifest and _data_set(content.manifest),
         problems=[_problem(problem) for problem in content.problems],
@@ -105,6 +106,19 @@ def _headline(content: ReportContent, cards: Sequence[dict[str, Any]]) -> str:
         + f"; {best.n_cases} images{patients}"
         + (_rightly(content.confusion) or f" ({_amounts(best, content)}).")
     )
+
+
+def _simulated(content: ReportContent, cards: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """That images are simulated, and that a model learned from such: two things, of which either can be alone."""
+    if content.simulated:
+        yield "SIMULATED DATA - numbers say nothing about patients"
+    made = [card["name"] for card in cards if card["simulated"]]
+    if made and len(made) == len(cards):
+        yield "SIMULATED IMAGES - they show no patient"
+    elif made:
+        yield f"{len(made)} of {len(cards)} images are SIMULATED and show no patient: {first_names(made)}"
+    if content.model_simulated:
+        yield "This model learned from SIMULATED images - its answers say nothing about patients"
 
 
 def _is_about_marks(content: ReportContent) -> bool:

@@ -44,6 +44,7 @@ def write_predictions_json(path: Path, readings: Sequence[Reading]) -> Path:
         "format": FORMAT_VERSION,
         "bundle": _only_bundle(readings),
         "simulated": any(reading.simulated for reading in readings),
+        "model_simulated": any(reading.model_simulated for reading in readings),
         "predictions": [_as_json(reading) for reading in readings],
     }
     return write_json(path, value)
@@ -110,6 +111,7 @@ def _as_json(reading: Reading) -> dict[str, Any]:
     return {
         "case_id": prediction.case_id,
         "source": reading.name,
+        "simulated": reading.simulated,
         "refused": prediction.refused,
         "scores": {name: _number(score, reading) for name, score in prediction.scores.items()},
         "predicted_class": reading.predicted_class,

@@ -77,6 +77,15 @@ def _counted(marks: Sequence[Finding]) -> str:
     return f"{len(marks)} mark{'s' if len(marks) > 1 else ''} ({', '.join(f'{n} {label}' for label, n in counts)})"
 
 
+def first_names(names: Sequence[str]) -> str:
+    """The first three of some names, and whether there are more.
+
+    >>> first_names(["a", "b", "c", "d"])
+    'a, b, c ...'
+    """
+    return ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")
+
+
 def number_words(value: float) -> str:
     """A number with three digits, or with as many as it needs not to look like a perfect 0 or 1.
 

@@ -17,7 +17,7 @@ from overread.evaluation.curves import confusion_matrix, froc
 from overread.evaluation.estimate import Estimate
 from overread.export.content import Confusion, FoldRow, FrocCurve, History, LabelCurves
 from overread.export.reading import Reading
-from overread.export.wording import estimate_words, level_words, metric_words, score_words
+from overread.export.wording import estimate_words, first_names, level_words, metric_words, score_words
 from overread.finding import Prediction
 from overread.inference.assessment import Assessment
 
@@ -259,5 +259,5 @@ def warnings_of(refused: Sequence[Prediction]) -> list[str]:
     """What must be read before any number."""
     if not refused:
         return []
-    named = ", ".join(one.case_id for one in refused[:3]) + (" ..." if len(refused) > 3 else "")
+    named = first_names([one.case_id for one in refused])
     return [f"{len(refused)} images were refused and are in none of the numbers: {named}"]

@@ -11,12 +11,14 @@ from overread import io
 from overread.bundle import Bundle
 from overread.data.manifest import ImageRef
 from overread.data.sources.files import case_ids, is_image, walk
+from overread.data.sources.headers import is_simulated
 from overread.errors import InputError, UnreadableImage
 from overread.export.content import ReportContent
 from overread.export.overlay import file_names, write_overlay
 from overread.export.reading import Reading
 from overread.export.report import write_report
 from overread.export.tables import write_predictions_json
+from overread.export.wording import first_names
 from overread.finding import Prediction
 from overread.inference.predictor import FreshImages
 from overread.pipeline import presenting
@@ -51,7 +53,7 @@ def read_images(
         title=f"Read with {bundle.name}",
         kind="reading",
         created=presenting.now(),
-        simulated=bundle.simulated,
+        model_simulated=bundle.simulated,
         measured=presenting.measured_words(bundle),
         readings=readings,
         recipe_toml=None,
@@ -96,7 +98,8 @@ class _Readings(Sequence[Reading]):
             None,
             name,
             exclusive=self._bundle.task == "single-label",
-            simulated=self._bundle.simulated,
+            simulated=is_simulated(file),
+            model_simulated=self._bundle.simulated,
         )
 
 
@@ -129,5 +132,5 @@ def _ends(file: Path) -> list[str]:
 def _left_out_words(files: Sequence[Path]) -> list[str]:
     if not files:
         return []
-    named = ", ".join(file.name for file in files[:3]) + (" ..." if len(files) > 3 else "")
+    named = first_names([file.name for file in files])
     return [f"{len(files)} files in these folders are no images and were not read: {named}"]
