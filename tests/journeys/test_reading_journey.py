@@ -131,6 +131,22 @@ def test_a_simulated_image_is_one_also_for_a_model_of_other_images(
     assert "model learned from SIMULATED" not in page
 
 
+def test_who_reads_is_told_which_images_the_model_learned_from(
+    overread: Any, marker: Path, discs: Path, tmp_path: Path
+) -> None:
+    known = [path.name for path in sorted((discs / "images").iterdir())]
+    said = overread("read", marker, discs / "images", picture(tmp_path / "new.png"), "--out", tmp_path / "out")
+    assert said.code == 0, said.err
+    told = [name for name, one in answers_in(tmp_path / "out").items() if one["learned_from"]]
+    assert set(told) < set(known)  # some were held out
+    assert len(told) > 3
+    words = f"The model learned from {len(told)} of these {len(known) + 1} images"
+    assert words in said.err
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert page.index(words) < page.index('class="headline"')
+    assert page.count("The model learned from this image:") == len(told)
+
+
 @pytest.mark.parametrize("command", ["read", "evaluate"])
 def test_a_folder_with_files_of_its_owner_is_left_alone(
     command: str, overread: Any, classifier: Path, phantom: Any, tmp_path: Path

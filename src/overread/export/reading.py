@@ -26,6 +26,7 @@ class Reading:
         exclusive: whether exactly one class applies to an image ("single-label"); then the highest score is the
             answer.
         simulated: whether the image is simulated, and shows no patient.
+        learned_from: whether the model learned from this very image, pixel for pixel; its answer then says little.
         model_simulated: whether the model learned from simulated images, whatever this one is.
     """
 
@@ -36,6 +37,7 @@ class Reading:
     fold: int | None = None
     exclusive: bool = True
     simulated: bool = False
+    learned_from: bool = False
     model_simulated: bool = False
 
     @property

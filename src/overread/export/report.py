@@ -269,6 +269,7 @@ def _card(reading: Reading, n_readings: int) -> dict[str, Any]:
         "name": reading.name,
         "refused": prediction.refused,
         "simulated": reading.simulated,
+        "learned_from": reading.learned_from,
         "class": reading.predicted_class,
         "answer": answer_words(reading),
         "n_marks": len(reading.marks) if can_mark else None,

@@ -112,6 +112,7 @@ def _as_json(reading: Reading) -> dict[str, Any]:
         "case_id": prediction.case_id,
         "source": reading.name,
         "simulated": reading.simulated,
+        "learned_from": reading.learned_from,
         "refused": prediction.refused,
         "scores": {name: _number(score, reading) for name, score in prediction.scores.items()},
         "predicted_class": reading.predicted_class,

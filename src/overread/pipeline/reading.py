@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
+from contextlib import suppress
 from pathlib import Path
 
 from overread import io
 from overread.bundle import Bundle
 from overread.data.manifest import ImageRef
+from overread.data.problems import facts_of
 from overread.data.sources.files import case_ids, is_image, walk
 from overread.data.sources.headers import is_simulated
 from overread.errors import InputError, UnreadableImage
@@ -24,7 +26,7 @@ from overread.inference.predictor import FreshImages
 from overread.pipeline import presenting
 from overread.pipeline.assembly import load_ensemble
 from overread.progress import Progress
-from overread.provenance import environment
+from overread.provenance import digest_of, environment
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +45,8 @@ def read_images(
     ensemble = load_ensemble(bundle, weights, device=device)
     answers = progress.track(ensemble.predict(refs, FreshImages()), what="reading", total=len(refs))
     predictions = [presenting.shown_marks(answer, bundle.threshold) for answer in answers]
-    readings = _Readings(bundle, list(named.items()), predictions)
+    learned_from = _learned_from(bundle, refs, predictions)
+    readings = _Readings(bundle, list(named.items()), predictions, learned_from)
     write_predictions_json(folder / "predictions.json", readings.without_pixels())
     names = file_names([prediction.case_id for prediction in predictions])
     for reading, name in zip(readings, names, strict=True):
@@ -56,9 +59,8 @@ def read_images(
         model_simulated=bundle.simulated,
         measured=presenting.measured_words(bundle),
         readings=readings,
-        recipe_toml=None,
         environment=environment(),
-        warnings=_left_out_words(left_out),
+        warnings=[*_learned_from_words(learned_from, ids), *_left_out_words(left_out)],
         notes=[bundle.intended_use],
     )
     write_report(folder / "report.html", content)
@@ -70,10 +72,17 @@ def read_images(
 class _Readings(Sequence[Reading]):
     """Readings whose pixels are read when they are looked at, so that a thousand images fit into memory."""
 
-    def __init__(self, bundle: Bundle, named: Sequence[tuple[str, Path]], predictions: Sequence[Prediction]) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        named: Sequence[tuple[str, Path]],
+        predictions: Sequence[Prediction],
+        learned_from: Set[str],
+    ) -> None:
         self._bundle = bundle
         self._named = named
         self._predictions = predictions
+        self._learned_from = learned_from
 
     def __len__(self) -> int:
         return len(self._predictions)
@@ -99,8 +108,22 @@ class _Readings(Sequence[Reading]):
             name,
             exclusive=self._bundle.task == "single-label",
             simulated=is_simulated(file),
+            learned_from=prediction.case_id in self._learned_from,
             model_simulated=self._bundle.simulated,
         )
+
+
+def _learned_from(
+    bundle: Bundle, refs: Sequence[tuple[str, ImageRef]], predictions: Sequence[Prediction]
+) -> frozenset[str]:
+    """The case ids of the images that the model learned from; those that were refused are not looked at."""
+    known, found = set(bundle.seen), set()
+    for (case_id, ref), prediction in zip(refs, predictions, strict=True):
+        if prediction.refused is None:
+            with suppress(UnreadableImage):  # it was readable a moment ago
+                if digest_of([facts_of(ref).pixel_digest]) in known:
+                    found.add(case_id)
+    return frozenset(found)
 
 
 def _named(paths: Sequence[Path]) -> tuple[dict[str, Path], list[Path]]:
@@ -127,6 +150,16 @@ def _named(paths: Sequence[Path]) -> tuple[dict[str, Path], list[Path]]:
 def _ends(file: Path) -> list[str]:
     """Of a/b/c.png: c.png, b/c.png, a/b/c.png."""
     return ["/".join(file.parts[-count:]) for count in range(1, len(file.parts) + 1)]
+
+
+def _learned_from_words(learned_from: Set[str], ids: Mapping[str, str]) -> list[str]:
+    names = [name for name, case_id in ids.items() if case_id in learned_from]
+    if not names:
+        return []
+    return [
+        f"The model learned from {len(names)} of these {len(ids)} images, so that its answers to them look better than "
+        f"it is: {first_names(names)}"
+    ]
 
 
 def _left_out_words(files: Sequence[Path]) -> list[str]:
