@@ -38,6 +38,10 @@ def marks(seed: int, *, nothing_true: bool = False, backwards: bool = False) -> 
     return MarkQuestion.ask(truth, predicted, label="mass", kind="masks")
 
 
+def no_images() -> MarkQuestion:
+    return MarkQuestion.ask({}, {}, label="mass", kind="masks")
+
+
 def question(metric: Metric, seed: int):
     return labels(seed) if metric.of is LabelQuestion else marks(seed)
 
@@ -53,13 +57,13 @@ def test_a_metric_says_what_it_is(metric):
     assert metric.of in (LabelQuestion, MarkQuestion)
 
 
-def test_every_draw_is_between_nought_and_one_or_undefined(metric):
+def test_every_draw_is_between_nought_and_one_or_undefined_or_a_rate(metric):
     asked = question(metric, 0)
     counts = np.random.default_rng(0).integers(0, 3, size=(50, asked.patients)).astype(float)
     values = metric.over_draws(asked.drawn(counts))
     assert values.shape == (50,)
     assert np.isfinite(values).any()
-    assert ((values >= 0) & (values <= 1) | np.isnan(values)).all()
+    assert ((values >= 0) & (metric.rate | (values <= 1)) | np.isnan(values)).all()
 
 
 def test_many_draws_at_once_equal_one_after_the_other(metric):
@@ -91,7 +95,7 @@ def test_truth_that_lacks_what_a_metric_rests_on_raises_instead_of_giving_a_numb
         "negatives": lambda: labels(4, (1,)),
         "truths": lambda: marks(4, nothing_true=True),
         "matches": lambda: marks(4, nothing_true=True),
-        "cases": lambda: LabelQuestion.ask([], []),
+        "cases": lambda: LabelQuestion.ask([], []) if metric.of is LabelQuestion else no_images(),
     }
     assert metric.rests_on
     for what in metric.rests_on:

@@ -87,6 +87,8 @@ def test_every_number_by_hand():
     assert find(rows, "tp_ap_50").value == pytest.approx(2 / (2 + 2 + 1))
     assert find(rows, "tp_ap_70").value == pytest.approx(2 / (2 + 2 + 1))
     assert find(rows, "tp_ap_90").value == pytest.approx(1 / (1 + 3 + 2))
+    assert find(rows, "marks_found").value == pytest.approx(2 / 3)
+    assert find(rows, "false_marks").value == pytest.approx(2 / 3)  # two in three images
     assert find(rows, "instance_dice").value == pytest.approx((1 + 2 * 0.8 / 1.8) / 2)
     # precision 1 up to recall 2/3: 67 of COCO's 101 points
     assert find(rows, "coco_ap50").value == pytest.approx(67 / 101)
@@ -121,9 +123,10 @@ def test_a_mark_on_a_normal_image_is_false():
         assert metric(truth, noisy, label="mass", kind="boxes") == pytest.approx(0.5)
 
 
-def test_normal_images_alone_define_no_number():
+def test_normal_images_alone_define_no_number_but_that_of_false_marks():
     rows = estimated({"a": [], "b": []}, {"a": [], "b": [mark((0, 0, 5, 5), 0.9)]})
-    assert all(row.value is None for row in rows)
+    assert {row.metric for row in rows if row.value is not None} == {"false_marks"}
+    assert find(rows, "false_marks", "mass").value == 0.5
     assert find(rows, "coco_ap", "mass").method == "undefined: coco_ap needs true marks; found none"
     assert find(rows, "coco_ap").n_cases == 2
 

@@ -275,6 +275,36 @@ def test_the_headline_says_how_many_of_each_class_were_answered_rightly(light: R
     assert "Answered rightly: 104 of 168 malignant, 430 of 456 benign." in seen(render_report(counted))
 
 
+def counted(class_name: str | None, found: float, false: float, marks: int) -> list[Estimate]:
+    known = {"class_name": class_name, "n_positive": marks, "n_cases": 87}
+    return [estimate("marks_found", found, **known), estimate("false_marks", false, **known)]
+
+
+def test_the_headline_of_marks_is_how_many_are_found_and_how_many_are_false(light: ReportContent) -> None:
+    rows = [
+        estimate("coco_ap", 0.6, n_cases=87),
+        *counted(None, 0.8, 2.0, 1055),
+        *counted("RBC", 751 / 968, 3.21, 968),
+        *counted("WBC", 1.0, 0.0, 87),
+    ]
+    page = render_report(replace(light, estimates=rows, thresholds=[0.7045]))
+    (headline,) = re.findall(r'class="headline">(.*?)</p>', page, re.DOTALL)
+    assert headline.startswith(
+        "On images that were held out from training (87 images of 83 patients), at a score of 0.70 or higher: 751 of "
+        "968 RBC found, 3.2 false marks an image; 87 of 87 WBC found, no false marks. "
+    )
+    assert "average precision" not in headline
+    assert "IoU of 0.50" in headline
+    folds = seen(render_report(replace(light, estimates=rows, thresholds=[0.7, 0.55])))
+    assert "at the score that each fold chose (0.55 to 0.70) or higher" in folds
+
+
+def test_of_many_classes_the_headline_counts_all_marks_together(light: ReportContent) -> None:
+    rows = [estimate("coco_ap", 0.6), *(one for n in range(20) for one in counted(f"type {n}", 0.5, 0.25, 10))]
+    text = seen(render_report(replace(light, estimates=rows, thresholds=[0.5])))
+    assert "100 of 200 true marks found, 5.0 false marks an image" in text
+
+
 def test_a_mean_of_the_classes_is_not_called_the_sensitivity(light: ReportContent) -> None:
     truth, scores = [0] * 4 + [1] * 8, [[0.9, 0.1]] + [[0.2, 0.8]] * 11
     patients = [f"p-{number}" for number in range(12)]

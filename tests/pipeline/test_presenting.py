@@ -7,31 +7,66 @@ from overread.evaluation.estimate import Estimate
 from overread.pipeline.presenting import measured_words
 
 
-def row(metric: str, class_name: str | None, value: float | None) -> dict[str, Any]:
+def row(metric: str, class_name: str | None, value: float | None, positive: int = 10) -> dict[str, Any]:
     low, high = (None, None) if value is None else (value - 0.1, value + 0.1)
-    return Estimate(metric, class_name, None, value, low, high, 0.95, 60, 20, 9, "drawn").as_json()
+    return Estimate(metric, class_name, None, value, low, high, 0.95, 60, 20, positive, "drawn").as_json()
 
 
-def bundle(task: str, *rows: dict[str, Any], networks: int = 1) -> Any:
-    return SimpleNamespace(task=task, evaluation=rows, threshold=0.625, folds=[None] * networks)
+def bundle(task: str, *rows: dict[str, Any], networks: int = 1, simulated: bool = False) -> Any:
+    return SimpleNamespace(task=task, evaluation=rows, threshold=0.625, folds=[None] * networks, simulated=simulated)
 
 
-def test_a_reader_is_told_how_good_the_model_was_on_held_out_images_and_what_it_misses() -> None:
-    (said,) = measured_words(
+def test_a_reader_is_told_the_rule_and_how_many_images_it_called_rightly() -> None:
+    rule, said = measured_words(
         bundle("single-label", row("accuracy", None, 0.8), row("auroc", None, 0.85), row("sensitivity", "stone", 0.7))
     )
+    assert rule == "The class with the highest score is the answer, by however little it leads."
     assert said == (
-        "On 60 images that were held out from its training: AUROC 0.850 [0.750, 0.950]; "
-        "sensitivity for stone (9 images) 0.700 [0.600, 0.800]. In brackets are 95% intervals. Other images can be "
-        "harder."
+        "On 60 images that were held out from its training: 7 of 10 stone called so (0.700 [0.600, 0.800]); "
+        "AUROC 0.850 [0.750, 0.950]. In brackets are 95% intervals. Other images can be harder."
     )
 
 
-def test_a_reader_of_marks_is_told_from_which_score_on_they_are_shown() -> None:
-    said = measured_words(bundle("masks", row("coco_ap50", None, 0.5), row("tp_ap_50", "stone", 0.4)))
-    assert "average precision (COCO, IoU 0.50) 0.500 [0.400, 0.600]" in said[0]
-    assert "right / (right + false + missed), IoU 0.50 for stone (9 true marks) 0.400" in said[0]
-    assert said[1] == "A mark is shown where its score is 0.62 or higher."
+def test_where_classes_do_not_exclude_each_other_the_rule_is_another_one() -> None:
+    rule, _ = measured_words(bundle("multi-label", row("auroc", None, 0.85)))
+    assert rule == "A class is called present from a score of 0.50 on."
+
+
+def test_a_reader_of_marks_is_told_how_many_are_found_and_how_many_are_false() -> None:
+    rule, said = measured_words(
+        bundle(
+            "boxes",
+            row("coco_ap50", None, 0.5),
+            row("tp_ap_50", "cell", 0.4),
+            row("marks_found", "cell", 751 / 968, 968),
+            row("marks_found", "stone", 0.0, 3),
+            row("false_marks", "cell", 3.2, 968),
+            row("false_marks", "stone", 0.05, 3),
+        )
+    )
+    assert rule == "A mark is shown where its score is 0.62 or higher."
+    assert said == (
+        "On 60 images that were held out from its training, at a score of 0.62 or higher: 751 of 968 cell found, 3.2 "
+        "false marks an image; 0 of 3 stone found, 5 false marks in 100 images. A mark is right where it lies on a "
+        "true mark of its class with an IoU of 0.50 or more. Other images can be harder."
+    )
+
+
+def test_each_fold_that_was_counted_at_its_own_score_is_said_to_be() -> None:
+    counted = row("marks_found", "cell", 0.5), row("false_marks", "cell", 0.0)
+    _, said = measured_words(bundle("masks", row("tp_ap_50", "cell", 0.4), *counted, networks=3))
+    assert "each fold at the score that it chose: 5 of 10 cell found, no false marks." in said
+
+
+def test_a_bundle_from_before_marks_were_counted_is_told_by_its_precision() -> None:
+    _, said = measured_words(bundle("masks", row("coco_ap50", None, 0.5), row("tp_ap_50", "stone", 0.4)))
+    assert "average precision (COCO, IoU 0.50) 0.500 [0.400, 0.600]" in said
+    assert "right / (right + false + missed), IoU 0.50 for stone (10 true marks) 0.400" in said
+
+
+def test_numbers_of_simulated_images_are_said_to_be_so() -> None:
+    _, said = measured_words(bundle("single-label", row("auroc", None, 0.8), simulated=True))
+    assert said.startswith("On 60 simulated images")
 
 
 def test_a_model_that_was_not_measured_says_so() -> None:
@@ -41,11 +76,11 @@ def test_a_model_that_was_not_measured_says_so() -> None:
 
 
 def test_a_class_that_was_not_measured_is_named_and_not_passed_over() -> None:
-    (said,) = measured_words(bundle("single-label", row("auroc", None, 0.8), row("sensitivity", "stone", None)))
-    assert "sensitivity for stone (9 images) not defined: drawn" in said
+    _, said = measured_words(bundle("single-label", row("auroc", None, 0.8), row("sensitivity", "stone", None)))
+    assert "sensitivity for stone (10 images) not defined: drawn" in said
 
 
 def test_the_average_of_folds_is_not_said_to_have_been_measured() -> None:
-    (said,) = measured_words(bundle("single-label", row("auroc", None, 0.8), networks=5))
+    _, said = measured_words(bundle("single-label", row("auroc", None, 0.8), networks=5))
     assert said.startswith("On 60 images, each answered by the one of its 5 networks that had not learned from it:")
     assert said.endswith("All networks together, which answer here, were not measured.")

@@ -93,6 +93,32 @@ def tp_ap_90(drawn: MarkDraws) -> Array:
 
 
 @metric(
+    "marks_found",
+    better="higher",
+    says="share of the true marks that a mark matches at IoU 0.5",
+    of=MarkQuestion,
+    rests_on=("truths",),
+    decides=True,
+)
+def marks_found(drawn: MarkDraws) -> Array:
+    """How many lesions are found: the sensitivity, lesion by lesion."""
+    return drawn.hits(0.5) / drawn.truths
+
+
+@metric(
+    "false_marks",
+    better="lower",
+    says="marks that match no true mark at IoU 0.5, mean number an image",
+    of=MarkQuestion,
+    decides=True,
+    rate=True,
+)
+def false_marks(drawn: MarkDraws) -> Array:
+    """At which price lesions are found: marks that lie on none."""
+    return (drawn.called - drawn.hits(0.5)) / drawn.amount("cases")
+
+
+@metric(
     "instance_dice",
     better="higher",
     says="mean Dice of the marks that match at IoU 0.5; misses and false marks do not lower it",

@@ -74,6 +74,7 @@ class Metric:
         proportion: whether it is a share of independent successes, so that a perfect result has an exact bound.
         decides: whether it depends on a decision (a threshold, the highest score) and not only on the scores.
         symmetric: whether the two classes of a two-class question have the same number.
+        rate: whether it is an amount an image, from 0 on without an upper end; all others lie in [0, 1].
         overall: for "single-label": `(case, class)` truth, scores, called -> `(case,)`, the contribution of each case
             to the number over all classes; None: the mean over the classes.
     """
@@ -87,6 +88,7 @@ class Metric:
     proportion: bool = False
     decides: bool = False
     symmetric: bool = False
+    rate: bool = False
     overall: Callable[[NDArray[np.bool_], Array, NDArray[np.bool_]], Array] | None = None
 
     def __call__(self, *args: Any, **settings: Any) -> float:
@@ -141,12 +143,13 @@ def metric(
     proportion: bool = False,
     decides: bool = False,
     symmetric: bool = False,
+    rate: bool = False,
     overall: Callable[[NDArray[np.bool_], Array, NDArray[np.bool_]], Array] | None = None,
 ) -> Callable[[Callable[[Any], Array]], Metric]:
     """Enter a function of weighted cases into the catalogue; the settings are those of `Metric`."""
 
     def enter(over_weights: Callable[[Any], Array]) -> Metric:
-        made = Metric(name, better, says, of, over_weights, rests_on, proportion, decides, symmetric, overall)
+        made = Metric(name, better, says, of, over_weights, rests_on, proportion, decides, symmetric, rate, overall)
         return metrics.add(name)(made)
 
     return enter

@@ -129,6 +129,7 @@ class ReportContent:
         manifest: the data set.
         problems: what was found wrong with it.
         estimates: the numbers, in the order in which they are to be shown.
+        thresholds: the scores from which a mark counted: one, or one a fold; empty for labels.
         curves: for ROC and precision-recall curves.
         froc: for FROC curves.
         confusion: the confusion matrix.
@@ -153,6 +154,7 @@ class ReportContent:
     manifest: Manifest | None = None
     problems: Sequence[Problem] = ()
     estimates: Sequence[Estimate] = ()
+    thresholds: Sequence[float] = ()
     curves: LabelCurves | None = None
     froc: Sequence[FrocCurve] = ()
     confusion: Confusion | None = None

@@ -23,16 +23,20 @@ from overread.export.reading import Reading
 from overread.export.wording import (
     LIMITS,
     NOT_FOR_DIAGNOSIS,
+    RIGHT_MARK,
     answer_words,
     decides,
     estimate_words,
     first_names,
+    found_words,
     is_mean_of_classes,
+    is_rate,
     level_words,
     metric_words,
     name_words,
     score_words,
     size_words,
+    threshold_words,
 )
 from overread.writing import write_whole
 
@@ -100,10 +104,14 @@ def _headline(content: ReportContent, cards: Sequence[dict[str, Any]]) -> str:
         return "No number over all classes was measured."
     where = {"training": "On images that were held out from training", "evaluation": "On this data set"}[content.kind]
     patients = f" of {best.n_patients} patients" if _names_patients(content) else ", patients not named"
+    images = f"{best.n_cases} images{patients}"
+    counts = found_words(content.estimates)
+    if counts is not None and content.thresholds:
+        return f"{where} ({images}), {threshold_words(content.thresholds)}: {counts}. {RIGHT_MARK}"
     return (
         f"{where}: {name_words(best)} {estimate_words(best)}"
         + (f" ({level_words(best.level)} interval)" if best.low is not None else "")
-        + f"; {best.n_cases} images{patients}"
+        + f"; {images}"
         + (_rightly(content.confusion) or f" ({_amounts(best, content)}).")
     )
 
@@ -169,7 +177,7 @@ def _estimates(content: ReportContent) -> list[dict[str, Any]]:
 
 def _estimate(estimate: Estimate, *, marks: bool) -> dict[str, Any]:
     ends = [end for end in (estimate.value, estimate.low, estimate.high) if end is not None]
-    bar = len(ends) == 3 and all(0 <= end <= 1 for end in ends)
+    bar = len(ends) == 3 and all(0 <= end <= 1 for end in ends) and not is_rate(estimate)
     positive = None if is_mean_of_classes(estimate) and not marks else estimate.n_positive
     words = {"name": name_words(estimate), "words": estimate_words(estimate)}
     return {"of": estimate, **words, "n_positive": positive, "bar": bar}

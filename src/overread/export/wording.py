@@ -16,7 +16,9 @@ METRIC_NAMES = {
     "coco_ap": "average precision (COCO, IoU 0.50 to 0.95)",
     "coco_ap50": "average precision (COCO, IoU 0.50)",
     "coco_ap75": "average precision (COCO, IoU 0.75)",
+    "false_marks": "false marks an image, IoU 0.50",
     "instance_dice": "Dice of the right marks",
+    "marks_found": "share of the true marks found, IoU 0.50",
     "tp_ap_50": "right / (right + false + missed), IoU 0.50",
     "tp_ap_70": "right / (right + false + missed), IoU 0.70",
     "tp_ap_90": "right / (right + false + missed), IoU 0.90",
@@ -24,6 +26,7 @@ METRIC_NAMES = {
 """What a doctor can read for names of the catalogue that are a program's."""
 
 ABBREVIATIONS = ("ap", "auprc", "auroc", "f1", "froc", "iou", "map")
+RIGHT_MARK = "A mark is right where it lies on a true mark of its class with an IoU of 0.50 or more."
 NOT_FOR_DIAGNOSIS = "Research use only - not for diagnosis"
 
 
@@ -130,6 +133,54 @@ def is_mean_of_classes(estimate: Estimate) -> bool:
 def decides(estimate: Estimate) -> bool:
     """Whether it hangs on a threshold, as accuracy does: such a number flatters a data set with one rare class."""
     return estimate.metric in metrics and metrics.get(estimate.metric).decides
+
+
+def is_rate(estimate: Estimate) -> bool:
+    """Whether it is an amount an image and no share."""
+    return estimate.metric in metrics and metrics.get(estimate.metric).rate
+
+
+MOST_COUNTS = 12
+"""Classes whose counts a sentence can hold."""
+
+
+def found_words(estimates: Sequence[Estimate]) -> str | None:
+    """How many lesions are found and how many marks are false, class by class; None where that was not measured."""
+    found, false = (
+        [e for e in estimates if e.metric == name and e.subgroup is None and e.class_name is not None]
+        for name in ("marks_found", "false_marks")
+    )
+    parts = [
+        (f" {one.class_name}", round((one.value or 0) * one.n_positive), one.n_positive, other.value or 0)
+        for one, other in zip(found, false, strict=True)
+    ]
+    if not parts:
+        return None
+    if len(parts) > MOST_COUNTS:
+        hits, marks, rates = zip(*(part[1:] for part in parts), strict=True)
+        parts = [(" true marks", sum(hits), sum(marks), sum(rates))]
+    return "; ".join(
+        (f"{hits} of {marks}{name} found" if marks else f"no true{name} to be found") + f", {_rate_words(rate)}"
+        for name, hits, marks, rate in parts
+    )
+
+
+def _rate_words(rate: float) -> str:
+    if rate == 0:
+        return "no false marks"
+    return f"{rate:.1f} false marks an image" if rate >= 0.1 else f"{100 * rate:.1g} false marks in 100 images"
+
+
+def threshold_words(thresholds: Sequence[float]) -> str:
+    """From which score on a mark counts.
+
+    >>> threshold_words([0.7045]), threshold_words([0.61, 0.7])
+    ('at a score of 0.70 or higher', 'at the score that each fold chose (0.61 to 0.70) or higher')
+    """
+    low, high = min(thresholds), max(thresholds)
+    if low == high:
+        return f"at a score of {low:.2f} or higher"
+    return f"at the score that each fold chose ({low:.2f} to {high:.2f}) or higher"
 
 
 def level_words(level: float) -> str:

@@ -17,7 +17,16 @@ from overread.evaluation.curves import confusion_matrix, froc
 from overread.evaluation.estimate import Estimate
 from overread.export.content import Confusion, FoldRow, FrocCurve, History, LabelCurves
 from overread.export.reading import Reading
-from overread.export.wording import estimate_words, first_names, level_words, metric_words, score_words
+from overread.export.wording import (
+    RIGHT_MARK,
+    estimate_words,
+    first_names,
+    found_words,
+    level_words,
+    metric_words,
+    score_words,
+    threshold_words,
+)
 from overread.finding import Prediction
 from overread.inference.assessment import Assessment
 
@@ -149,37 +158,48 @@ def row_of(fold: FittedFold) -> FoldRow:
 
 
 TOLD = {"labels": ("auroc", "sensitivity"), "marks": ("coco_ap50", "tp_ap_50")}
-"""The numbers that a reader of answers is told: over all classes, and class by class."""
+"""The numbers that a reader of answers is told, over all classes and class by class; of marks only by old bundles."""
+
+RULES = {
+    "single-label": "The class with the highest score is the answer, by however little it leads.",
+    "multi-label": "A class is called present from a score of 0.50 on.",
+}
 
 
 def measured_words(bundle: Bundle) -> list[str]:
-    """How good a model was found to be when it was trained, for one who reads its answers."""
+    """By which rule a model answers, and how good it was found to be when it was trained."""
     marks = bundle.task in ("boxes", "masks")
     overall, of_class = TOLD["marks" if marks else "labels"]
-    rows = [Estimate(**row) for row in bundle.evaluation]
-    told = [row for row in rows if row.subgroup is None and row.metric == overall and row.class_name is None]
-    told += [row for row in rows if row.subgroup is None and row.metric == of_class and row.class_name is not None]
+    rows = [row for row in (Estimate(**row) for row in bundle.evaluation) if row.subgroup is None]
+    told = [row for row in rows if row.metric == of_class and row.class_name is not None]
+    told += [row for row in rows if row.metric == overall and row.class_name is None]
     if all(row.value is None for row in told):
         return ["This model does not say how good it was found to be."]
-    rests_on = "true marks" if marks else "images"
-    words = [
-        metric_words(row.metric)
-        + (f" for {row.class_name} ({row.n_positive} {rests_on})" if row.class_name else "")
-        + f" {estimate_words(row)}"
-        for row in told
-    ]
-    measured, networks = f"On {told[0].n_cases} images", len(bundle.folds)
+    measured, networks = f"On {told[0].n_cases} {'simulated ' if bundle.simulated else ''}images", len(bundle.folds)
     if networks == 1:
         measured += " that were held out from its training"
     else:  # every one of these images is among those that some network of this bundle learned from
         measured += f", each answered by the one of its {networks} networks that had not learned from it"
-    said = [
-        f"{measured}: {'; '.join(words)}. In brackets are {level_words(told[0].level)} intervals. Other images can be "
-        "harder." + (" All networks together, which answer here, were not measured." if networks > 1 else "")
-    ]
-    if marks:
-        said.append(f"A mark is shown where its score is {bundle.threshold:.2f} or higher.")
-    return said
+    counts = found_words(rows)
+    if counts is not None:
+        at = threshold_words([bundle.threshold]) if networks == 1 else "each fold at the score that it chose"
+        words = f"{at}: {counts}. {RIGHT_MARK}"
+    else:
+        values = "; ".join(_told_words(row, marks=marks) for row in told)
+        words = f"{values}. In brackets are {level_words(told[0].level)} intervals."
+    average = " All networks together, which answer here, were not measured." if networks > 1 else ""
+    rule = f"A mark is shown where its score is {bundle.threshold:.2f} or higher." if marks else RULES[bundle.task]
+    return [rule, f"{measured}{': ' if counts is None else ', '}{words} Other images can be harder.{average}"]
+
+
+def _told_words(row: Estimate, *, marks: bool) -> str:
+    if row.class_name is None:
+        return f"{metric_words(row.metric)} {estimate_words(row)}"
+    if marks or row.value is None:
+        rests_on = "true marks" if marks else "images"
+        return f"{metric_words(row.metric)} for {row.class_name} ({row.n_positive} {rests_on}) {estimate_words(row)}"
+    called = round(row.value * row.n_positive)  # the sensitivity is a share of whole images
+    return f"{called} of {row.n_positive} {row.class_name} called so ({estimate_words(row)})"
 
 
 def evaluation_json(
