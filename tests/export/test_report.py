@@ -196,7 +196,10 @@ def test_a_reading_shows_refused_images_first_with_the_reason(
     new = replace(marked, truth=None)
     page = render_report(ReportContent("r", "reading", "now", readings=[labelled(1, 0.9), new, refused]))
     text = seen(page)
-    assert "3 images given, 2 read, 1 refused; answers: malignant 1; 1 with marks." in text
+    assert (
+        "3 images given, 2 read, 1 refused; answers (the class with the highest score): malignant 1; 1 with marks."
+        in text
+    )
     assert page.index("at least 32 x 32 px") < page.index("malignant 0.90")
     assert "malignant 0.90 (others: benign 0.10)" in text
     assert "8 x 5 px" in text
@@ -263,6 +266,25 @@ def test_no_score_reads_as_certainty(labelled: Callable[..., Reading]) -> None:
     text = seen(render_report(ReportContent("r", "reading", "now", readings=[labelled(0, 1.0)])))
     assert "malignant >0.99 (others: benign <0.01)" in text
     assert "1.00" not in text
+
+
+def test_an_answer_that_could_as_well_be_the_other_is_marked_as_close(labelled: Callable[..., Reading]) -> None:
+    page = render_report(ReportContent("r", "reading", "now", readings=[labelled(0, 0.99), labelled(1, 0.47)]))
+    assert "benign 0.53 (close: malignant 0.47)" in seen(page)
+    assert "malignant 0.99 (others: benign 0.01)" in seen(page)
+    assert "benign 1, malignant 1" in seen(page) or "malignant 1, benign 1" in seen(page)
+    assert "1 close between two classes: image 1." in seen(page)
+    assert page.count('<td class="close">') == 1
+
+
+def test_scores_that_do_not_exclude_each_other_are_not_close(labelled: Callable[..., Reading]) -> None:
+    several = replace(labelled(0, 0.53), exclusive=False)
+    assert "close" not in re.sub(
+        "<style>.*</style>",
+        "",
+        render_report(ReportContent("r", "reading", "now", readings=[several])),
+        flags=re.DOTALL,
+    )
 
 
 def test_no_use_for_diagnosis_is_left_open(page: str) -> None:

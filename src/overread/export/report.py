@@ -25,6 +25,7 @@ from overread.export.wording import (
     NOT_FOR_DIAGNOSIS,
     RIGHT_MARK,
     answer_words,
+    close_classes,
     decides,
     estimate_words,
     first_names,
@@ -94,7 +95,11 @@ def _headline(content: ReportContent, cards: Sequence[dict[str, Any]]) -> str:
         marked = sum(bool(card["n_marks"]) for card in cards)
         parts = [f"{len(cards)} image{'s' * (len(cards) != 1)} given, {len(cards) - refused} read, {refused} refused"]
         if answers:
-            parts.append("answers: " + ", ".join(f"{name} {count}" for name, count in answers.most_common()))
+            how_many = ", ".join(f"{name} {count}" for name, count in answers.most_common())
+            rule = " (the class with the highest score)" if any(card["exclusive"] for card in cards) else ""
+            parts.append(f"answers{rule}: {how_many}")
+        if near := [card["name"] for card in cards if card["close"]]:
+            parts.append(f"{len(near)} close between two classes: {first_names(near)}")
         if any(card["n_marks"] is not None for card in cards):
             parts.append(f"{marked} with marks")
         return "; ".join(parts) + "."
@@ -279,6 +284,8 @@ def _card(reading: Reading, n_readings: int) -> dict[str, Any]:
         "simulated": reading.simulated,
         "learned_from": reading.learned_from,
         "class": reading.predicted_class,
+        "exclusive": reading.exclusive,
+        "close": close_classes(reading),
         "answer": answer_words(reading),
         "n_marks": len(reading.marks) if can_mark else None,
         "lines": made.lines[1:-1],  # name and footer stand on the page itself

@@ -27,6 +27,9 @@ METRIC_NAMES = {
 
 ABBREVIATIONS = ("ap", "auprc", "auroc", "f1", "froc", "iou", "map")
 RIGHT_MARK = "A mark is right where it lies on a true mark of its class with an IoU of 0.50 or more."
+CLOSE = 0.2
+"""Scores nearer to each other than this are said to be close: of two classes, 0.6 and 0.4."""
+
 NOT_FOR_DIAGNOSIS = "Research use only - not for diagnosis"
 
 
@@ -52,15 +55,28 @@ def answer_words(reading: Reading) -> str:
     if prediction.scores:
         by_score = sorted(prediction.scores.items(), key=lambda item: -item[1])
         first = reading.predicted_class
-        scores = [f"{name} {score_words(score)}" for name, score in by_score if name != first]
+        close = close_classes(reading)
+        near, far = (
+            [f"{name} {score_words(score)}" for name, score in by_score if name != first and (name in close) is is_near]
+            for is_near in (True, False)
+        )
         if first is not None:
             head = f"{first} {score_words(prediction.scores[first])}" if first in prediction.scores else first
-            parts.append(head + (f" (others: {', '.join(scores)})" if scores else ""))
+            others = [f"{word}: {', '.join(some)}" for word, some in (("close", near), ("others", far)) if some]
+            parts.append(head + (f" ({'; '.join(others)})" if others else ""))
         else:
-            parts.append(", ".join(scores))
+            parts.append(", ".join(far))
     if reading.marks or not prediction.scores:
         parts.append(_counted(reading.marks))
     return "; ".join(parts)
+
+
+def close_classes(reading: Reading) -> tuple[str, ...]:
+    """The classes whose score comes so near to that of the answer that it could as well have been theirs."""
+    first, scores = reading.predicted_class, reading.prediction.scores
+    if not reading.exclusive or first is None or first not in scores:
+        return ()
+    return tuple(name for name, score in scores.items() if name != first and scores[first] - score < CLOSE)
 
 
 def truth_words(reading: Reading) -> str | None:
@@ -168,7 +184,7 @@ def found_words(estimates: Sequence[Estimate]) -> str | None:
 def _rate_words(rate: float) -> str:
     if rate == 0:
         return "no false marks"
-    return f"{rate:.1f} false marks an image" if rate >= 0.1 else f"{100 * rate:.1g} false marks in 100 images"
+    return f"{rate:.1f} false marks an image" if rate >= 0.1 else f"{100 * rate:.2g} false marks in 100 images"
 
 
 def threshold_words(thresholds: Sequence[float]) -> str:
