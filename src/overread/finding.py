@@ -125,7 +125,7 @@ class Prediction:
         scores: class -> score in [0, 1] for the image as a whole; empty for a model that only marks.
         heatmap: `(row, column)` in the original grid, where there is one.
         bundle_id: which model.
-        refused: why there is no answer; None when there is one.
+        refused: why there is no answer, without the image's name; None when there is one.
     """
 
     case_id: str

@@ -257,7 +257,7 @@ def test_an_image_that_cannot_be_read_is_refused_and_the_others_go_on(tmp_path: 
     found = list(ensemble(always(0.2, 0.8)).predict(refs, FreshImages()))
     assert [one.case_id for one in found] == ["0", "1", "2", "3", "4"]
     assert [one.refused is None for one in found] == [True, False, True, False, True]
-    assert "1.png" in str(found[1].refused)
+    assert str(found[1].refused).startswith("expected an image (")  # its name stands beside it
     assert "no such file" in str(found[3].refused)
     for one in (found[1], found[3]):
         assert one.findings == ()
@@ -294,12 +294,13 @@ def test_an_image_that_one_fold_cannot_prepare_has_no_answer_of_the_others(tmp_p
     refusing = [step_from({"step": "window", "centre": 40, "width": 400})]  # meant in HU
     asked = ensemble(always(0.2, 0.8), always(0.2, 0.8), steps=[(), refusing])
     for one in asked.predict([ref, other], FreshImages()):
-        assert "HU" in str(one.refused)
+        assert str(one.refused).startswith("CT in Hounsfield units is needed, as DICOM gives them; this file's numbers")
         assert one.scores == {}
 
 
 @pytest.mark.parametrize(
-    ("channels", "shape", "words"), [(1, (8, 8, 3), "grey images.*3 channel"), (3, (8, 8), "colour images.*1 channel")]
+    ("channels", "shape", "words"),
+    [(1, (8, 8, 3), "grey images; this is a colour image"), (3, (8, 8), "colour images; this is a grey image")],
 )
 def test_an_image_of_other_channels_is_refused_in_words(tmp_path: Path, channels: int, shape, words: str) -> None:
     refs = [save(tmp_path / "wrong.png", plain(shape, 5))]
@@ -307,8 +308,7 @@ def test_an_image_of_other_channels_is_refused_in_words(tmp_path: Path, channels
     wrong, right = ensemble(always(0.2, 0.8), channels=channels).predict(refs, FreshImages())
     assert right.refused is None
     assert wrong.refused is not None
-    assert "wrong.png" in wrong.refused
-    assert all(word in wrong.refused for word in words.split(".*"))
+    assert wrong.refused == f"this model was trained on {words}. Read it with a model for such images."
 
 
 class Held:
@@ -325,8 +325,16 @@ def test_a_volume_is_refused_in_words() -> None:
     volume = Image(np.zeros((1, 4, 8, 8), dtype=np.float32), source=Source("scan.nii"))
     (found,) = ensemble(always(0.2, 0.8)).predict([("v", ImageRef(Path("v")))], Held(v=volume))
     assert found.refused is not None
-    assert "scan.nii" in found.refused
-    assert "volume" in found.refused
+    assert "this one is a volume" in found.refused
+
+
+@pytest.mark.parametrize("name", ["OBXXXX1A.dcm", "1.3.46.670589.5.2", "DICOM 0123456789ab"])
+def test_a_refusal_names_the_image_neither_by_its_file_nor_by_its_uid(name: str) -> None:
+    image = Image(np.zeros((1, 8, 8), dtype=np.float32), source=Source(name))
+    window = [step_from({"step": "window", "centre": 40, "width": 400})]
+    ref = ImageRef(Path("OBXXXX1A.dcm"))
+    (found,) = ensemble(always(0.2, 0.8), steps=[window]).predict([("a", ref)], Held(OBXXXX1A=image))
+    assert str(found.refused).startswith("CT in Hounsfield units is needed")
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])

@@ -1,6 +1,7 @@
 """New images as they come: good ones among files that cannot be read."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def test_what_cannot_be_read_is_refused_by_name_and_the_others_are_read(
     assert list(answers) == [path.name for path in (good[0], *bad, good[1])]
     report = (tmp_path / "out" / "report.html").read_text()
     for path in bad:
-        assert path.name in answers[path.name]["refused"]
+        assert path.name not in answers[path.name]["refused"]  # it is said once, beside the reason
         assert answers[path.name]["scores"] == {}
         assert f"refused: {answers[path.name]['case_id']}: {answers[path.name]['refused']}" in said.err
         assert path.name in report
@@ -74,8 +75,8 @@ def test_a_damaged_image_in_a_folder_is_not_passed_over_in_silence(
     (tmp_path / "in" / "lost.png").write_bytes(b"")
     said = overread("read", classifier, tmp_path / "in", "--out", tmp_path / "out")
     assert said.code == 1
-    assert "lost.png" in said.err
-    assert "lost.png" in answers_in(tmp_path / "out")["lost.png"]["refused"]
+    assert "refused: lost: " in said.err
+    assert "an empty file" in answers_in(tmp_path / "out")["lost.png"]["refused"]
 
 
 def test_images_of_other_sizes_and_depths_are_read_together(overread: Any, classifier: Path, tmp_path: Path) -> None:
@@ -86,7 +87,7 @@ def test_images_of_other_sizes_and_depths_are_read_together(overread: Any, class
     assert said.code == 0, said.err
     assert len(answers_in(tmp_path / "out")) == 2
     page = (tmp_path / "out" / "report.html").read_text()
-    assert "networks that had not learned from it: AUROC" in page
+    assert re.search(r"networks that had not learned from it: \d+ of \d+ normal called so", page)
 
 
 def test_a_blank_picture_is_refused_and_not_classified(overread: Any, classifier: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -109,8 +110,8 @@ class Ensemble:
                 for place, index in enumerate(some):
                     if not all(bool(torch.isfinite(numbers).all()) for numbers in _numbers(*output, place)):
                         refused[index] = (
-                            f"{prepared[index].source.name}: the model's answer to this image is not a number, so "
-                            "there is no answer. Read it with another model, or train this one again."
+                            "the model's answer to this image is not a number, so there is no answer. Read it with "
+                            "another model, or train this one again."
                         )
                         continue
                     if output[0] is not None:
@@ -134,22 +135,22 @@ class Ensemble:
                 try:
                     prepared[index] = self._fitting(images.get(ref, steps))
                 except OverreadError as error:
-                    refused[index] = str(error)
+                    refused[index] = _reason(error, ref)
         return prepared
 
     def _fitting(self, image: Image) -> Image:
         if image.channels != self.channels:
-            kind = {1: "grey images", 3: "colour images"}
+            kinds = {1: "grey", 3: "colour"}
             raise OverreadError(
-                f"{image.source.name}: this model was trained on {kind.get(self.channels)}; this one has "
-                f"{image.channels} channel(s) after preprocessing. Read it with a model for such images."
+                f"this model was trained on {kinds[self.channels]} images; this is a "
+                f"{kinds.get(image.channels, f'{image.channels}-channel')} image. Read it with a model for such images."
             )
         if image.pixels.ndim != 3:
-            raise OverreadError(f"{image.source.name}: this model reads single images; this one is a volume.")
+            raise OverreadError("this model reads single images; this one is a volume.")
         if image.pixels.min() == image.pixels.max():  # a model would give it a class all the same
             raise OverreadError(
-                f"{image.source.name}: all pixels that the model would see are equal, so that they show nothing. Check "
-                "that it is the right image, and an image of the kind that the model was trained on."
+                "all pixels that the model would see are equal, so that they show nothing. Check that it is the right "
+                "image, and an image of the kind that the model was trained on."
             )
         return image
 
@@ -202,6 +203,15 @@ class Ensemble:
         if self.task == "single-label":
             return [max(scores, key=lambda name: scores[name])]
         return [name for name, score in scores.items() if score >= 0.5]
+
+
+def _reason(error: OverreadError, ref: ImageRef) -> str:
+    """Why an image is refused, without the name that the message begins with: its own name stands beside the refusal.
+
+    A DICOM image calls itself by its SOP Instance UID (digits and dots, PS3.5 9.1), which tells a person nothing.
+    """
+    file = re.escape(ref.path.name) + ("" if ref.item is None else f"(:{re.escape(ref.item)})?")
+    return re.sub(f"^({file}|[0-9.]+|DICOM [0-9a-f]{{12}}): ", "", str(error))
 
 
 def _region(mark: FoundMark) -> Region:

@@ -46,7 +46,7 @@ def evaluate_bundle(
     if not assessment.manifest.cases:
         raise ManifestError(
             f"'{manifest.name}' has no case with both an answer and a truth: {len(refused)} images were refused"
-            + (f", the first because: {refused[0].refused}" if refused else "")
+            + (f", the first, {refused[0].case_id}, because: {refused[0].refused}" if refused else "")
         )
     estimates = assessment.estimates(bundle.recipe.evaluation, seed=bundle.recipe.seed)
     seen = _seen(bundle, manifest, images)

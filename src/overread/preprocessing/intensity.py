@@ -17,6 +17,19 @@ Percent = Annotated[float, Field(ge=0, le=100)]
 Positive = Annotated[float, Field(gt=0)]
 
 
+# for a person who reads with a trained model, and for one who writes a recipe: the step cannot know who asks
+_NEEDED = {
+    "HU": "CT in Hounsfield units is needed, as DICOM gives them",
+    "stored": "an image whose numbers have no unit is needed, such as a picture",
+    "normalised": "an image is needed that an earlier step has normalised",
+}
+_FOUND = {
+    "HU": "this file's numbers are Hounsfield units",
+    "stored": "this file's numbers have no unit",
+    "normalised": "this one's numbers were normalised by an earlier step",
+}
+
+
 @steps.add("window")
 class Window(Step):
     """Show a range of intensities from black to white, as a radiologist does, and cut off what lies beyond.
@@ -55,14 +68,17 @@ class Window(Step):
         if self.centre is None or self.width is None:
             if image.window is None:
                 raise InputError(
-                    f"{image.source.name}: 'window' without centre and width uses the window that the file asks "
-                    "for; found none in this one. Give centre and width."
+                    f"{image.source.name}: the window in which the file asks to be shown is needed (in DICOM: Window "
+                    "Center, Window Width); found none. Use a file that has one. Who trains a model can give the step "
+                    "'window' a centre and a width in the recipe instead."
                 )
             return image.window
         if image.units != self.units:
+            found = _FOUND.get(image.units, f"this one's are in units '{image.units}'")
             raise InputError(
-                f"{image.source.name}: the window {self.centre:g} / {self.width:g} is meant in {self.units}; found "
-                f"an image in units '{image.units}'. Say units = \"{image.units}\" if the numbers are right for it."
+                f"{image.source.name}: {_NEEDED[self.units]}; {found}. Use such a file. Who trains a "
+                f"model, and knows that the window {self.centre:g} / {self.width:g} suits these numbers, says units = "
+                f'"{image.units}" in the recipe instead.'
             )
         return self.centre, self.width
 
