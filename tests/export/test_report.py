@@ -15,7 +15,7 @@ from overread.export import report
 from overread.export.content import Confusion, FoldRow, FrocCurve, History, LabelCurves, ReportContent
 from overread.export.reading import Reading
 from overread.export.report import render_report, write_report
-from overread.finding import Finding, Prediction, Region
+from overread.finding import Finding, Mask, Prediction, Region
 from overread.image import Image
 
 EVIL = "<script>alert('x')</script><img src=x onerror=y>"
@@ -204,6 +204,15 @@ def test_a_reading_shows_refused_images_first_with_the_reason(
     assert "malignant 0.90 (others: benign 0.10)" in text
     assert "8 x 5 px" in text
     assert "not an image without disease" in text
+
+
+def test_width_and_place_of_a_mark_are_those_of_the_outline_that_is_drawn(marked: Reading, square: Mask) -> None:
+    wider = Finding("tumour", Region((7, 3, 21, 12), square), 0.9)
+    empty = Finding("cyst", Region((1, 2, 5, 9), Mask.from_array(np.zeros((20, 30), dtype=bool))), 0.8)
+    reading = replace(marked, truth=None, prediction=Prediction("a", (wider, empty)))
+    text = seen(render_report(ReportContent("r", "reading", "now", readings=[reading])))
+    assert "tumour0.908 x 5 px10, 5" in text
+    assert "cyst0.804 x 7 px1, 2" in text
 
 
 def test_a_reading_of_nothing_is_a_page_too() -> None:

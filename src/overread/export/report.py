@@ -35,6 +35,7 @@ from overread.export.wording import (
     level_words,
     metric_words,
     name_words,
+    place_words,
     score_words,
     size_words,
     threshold_words,
@@ -296,7 +297,7 @@ def _card(reading: Reading, n_readings: int) -> dict[str, Any]:
                 "label": mark.label,
                 "score": "" if mark.score is None else score_words(mark.score),
                 "size": size_words(mark, reading.image),
-                "at": "" if mark.region is None else f"{mark.region.box[0]:.0f}, {mark.region.box[1]:.0f}",
+                "at": place_words(mark),
             }
             for mark in reading.marks[:MOST_MARKS]
         ],

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from overread.evaluation.estimate import Estimate
 from overread.evaluation.metric import metrics
 from overread.export.reading import Reading
-from overread.finding import Finding
+from overread.finding import Box, Finding, Region
 from overread.image import Image
 
 METRIC_NAMES = {
@@ -218,11 +218,24 @@ def estimate_words(estimate: Estimate) -> str:
     return f"{value} [{number_words(estimate.low)}, {number_words(estimate.high)}]"
 
 
-def size_words(mark: Finding, image: Image | None) -> str:
-    """Width x height of a mark's box, in mm where the file says how large a pixel is, else in pixels."""
+def drawn_box(region: Region) -> Box:
+    """The box around what is drawn of a mark: of its mask, where it has pixels, which a model's box need not fit."""
+    return region.mask.box if region.mask is not None and region.mask.area_px else region.box
+
+
+def place_words(mark: Finding) -> str:
+    """The left and top end of a mark as it is drawn, in pixels."""
     if mark.region is None:
         return ""
-    left, top, right, bottom = mark.region.box
+    left, top, _, _ = drawn_box(mark.region)
+    return f"{left:.0f}, {top:.0f}"
+
+
+def size_words(mark: Finding, image: Image | None) -> str:
+    """Width x height of a mark as it is drawn, in mm where the file says how large a pixel is, else in pixels."""
+    if mark.region is None:
+        return ""
+    left, top, right, bottom = drawn_box(mark.region)
     if image is None or image.geometry is None:
         return f"{right - left:.0f} x {bottom - top:.0f} px"
     column_mm, row_mm, _ = image.geometry.spacing_mm
