@@ -1,4 +1,5 @@
 import base64
+import html
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -196,10 +197,8 @@ def test_a_reading_shows_refused_images_first_with_the_reason(
     new = replace(marked, truth=None)
     page = render_report(ReportContent("r", "reading", "now", readings=[labelled(1, 0.9), new, refused]))
     text = seen(page)
-    assert (
-        "3 images given, 2 read, 1 refused; answers (the class with the highest score): malignant 1; 1 with marks."
-        in text
-    )
+    assert "3 images given, 2 read, 1 refused; answers (the class with the highest score): malignant 1;" in text
+    assert "1 with marks: image 1." in text
     assert page.index("at least 32 x 32 px") < page.index("malignant 0.90")
     assert "malignant 0.90 (others: benign 0.10)" in text
     assert "8 x 5 px" in text
@@ -415,7 +414,37 @@ def test_a_curve_of_marks_is_put_in_words(light: ReportContent) -> None:
     assert "12 images. With one false mark an image at most, on average, 20 of 40 true marks are found." in text
 
 
-def test_a_reading_says_what_it_cannot_say_before_its_answers(labelled: Callable[..., Reading]) -> None:
-    page = render_report(ReportContent("r", "reading", "now", readings=[labelled(0, 0.9)]))
+def order_of(page: str) -> list[str]:
+    return re.findall(r'<td><a href="#image-\d+">(.*?)</a>', page)
+
+
+def test_a_reading_answers_first_and_then_says_how_far_to_trust_it(labelled: Callable[..., Reading]) -> None:
+    content = ReportContent("r", "reading", "now", readings=[labelled(0, 0.9)], measured=["It was measured."])
+    page = render_report(content)
     assert page.count("What this cannot say") == 1
-    assert page.index("What this cannot say") < page.index("malignant 0.90")
+    answer, measured, limits, picture = (
+        page.index(words) for words in ("malignant 0.90", "It was measured.", "What this cannot say", "data:image/")
+    )
+    assert answer < measured < limits < picture
+
+
+def test_what_looks_least_like_the_commonest_class_comes_first(
+    labelled: Callable[..., Reading], refused: Reading
+) -> None:
+    readings = [labelled(1, 0.02), labelled(2, 0.97), refused, labelled(3, 0.47)]
+    page = render_report(ReportContent("r", "reading", "now", readings=readings, commonest="benign"))
+    assert order_of(page) == ["image 9", "image 2", "image 3", "image 1"]
+    assert "by the score for 'benign'" in html.unescape(page)
+    assert page.index('id="image-1"') < page.index("at least 32 x 32 px", page.index('id="image-1"'))
+
+
+def test_images_with_marks_come_before_those_without_the_highest_score_first(marked: Reading) -> None:
+    def found(name: str, *scores: float) -> Reading:
+        marks = tuple(Finding("tumour", Region((1, 1, 5, 5)), score) for score in scores)
+        return replace(marked, truth=None, name=name, exclusive=False, prediction=Prediction(name, marks))
+
+    readings = [found("none"), found("low", 0.55, 0.51), found("high", 0.5, 0.93), found("none too")]
+    page = render_report(ReportContent("r", "reading", "now", readings=readings))
+    assert order_of(page) == ["high", "low", "none", "none too"]
+    assert "2 with marks: high, low." in seen(page)
+    assert "2 marks (2 tumour), highest score 0.93" in seen(page)

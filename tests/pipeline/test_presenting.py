@@ -4,7 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from overread.evaluation.estimate import Estimate
-from overread.pipeline.presenting import measured_words
+from overread.pipeline.presenting import commonest_class, measured_words
 
 
 def row(metric: str, class_name: str | None, value: float | None, positive: int = 10) -> dict[str, Any]:
@@ -67,6 +67,13 @@ def test_a_bundle_from_before_marks_were_counted_is_told_by_its_precision() -> N
 def test_numbers_of_simulated_images_are_said_to_be_so() -> None:
     _, said = measured_words(bundle("single-label", row("auroc", None, 0.8), simulated=True))
     assert said.startswith("On 60 simulated images")
+
+
+def test_the_commonest_class_is_that_of_most_images() -> None:
+    rows = row("auroc", None, 0.8, 99), row("auroc", "stone", 0.8, 4), row("auroc", "normal", 0.8, 16)
+    assert commonest_class(bundle("single-label", *rows)) == "normal"
+    assert commonest_class(bundle("single-label")) is None
+    assert commonest_class(bundle("multi-label", *rows)) is None
 
 
 def test_a_model_that_was_not_measured_says_so() -> None:

@@ -54,6 +54,7 @@ _pages = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+_pages.filters["score"] = score_words
 
 
 def write_report(path: Path, content: ReportContent) -> Path:
@@ -63,8 +64,11 @@ def write_report(path: Path, content: ReportContent) -> Path:
 
 def render_report(content: ReportContent) -> str:
     """The report as HTML; every word of the content is escaped."""
-    cards = [_card(reading, len(content.readings)) for reading in content.readings]
-    cards.sort(key=lambda card: card["refused"] is None)  # stable: refused ones first, else the order given
+    cards = [
+        {**_card(reading, len(content.readings)), "order": _order(reading, content.commonest)}
+        for reading in content.readings
+    ]
+    cards.sort(key=lambda card: card["order"])  # stable: where nothing parts them, the order given
     return _pages.get_template("report.html").render(
         content=content,
         alarms=[*_simulated(content, cards), *content.warnings],
@@ -83,6 +87,7 @@ def render_report(content: ReportContent) -> str:
         histories=[(history, _svg_uri(figures.learning(history))) for history in content.histories],
         examples=[(caption, _card(reading, len(content.examples))) for caption, reading in content.examples],
         cards=cards,
+        ordered=_ordered_words(content, cards),
         most_marks=MOST_MARKS,
         limits=[*LIMITS[content.kind], *_limits(content), *content.notes],
         footer=NOT_FOR_DIAGNOSIS,
@@ -93,7 +98,7 @@ def _headline(content: ReportContent, cards: Sequence[dict[str, Any]]) -> str:
     if content.kind == "reading":
         refused = sum(card["refused"] is not None for card in cards)
         answers = Counter(card["class"] for card in cards if card["class"] is not None)
-        marked = sum(bool(card["n_marks"]) for card in cards)
+        marked = [card["name"] for card in cards if card["n_marks"]]
         parts = [f"{len(cards)} image{'s' * (len(cards) != 1)} given, {len(cards) - refused} read, {refused} refused"]
         if answers:
             how_many = ", ".join(f"{name} {count}" for name, count in answers.most_common())
@@ -102,7 +107,7 @@ def _headline(content: ReportContent, cards: Sequence[dict[str, Any]]) -> str:
         if near := [card["name"] for card in cards if card["close"]]:
             parts.append(f"{len(near)} close between two classes: {first_names(near)}")
         if any(card["n_marks"] is not None for card in cards):
-            parts.append(f"{marked} with marks")
+            parts.append(f"{len(marked)} with marks" + (f": {first_names(marked)}" if marked else ""))
         return "; ".join(parts) + "."
     whole = [e for e in content.estimates if e.class_name is None and e.subgroup is None]
     best = next((e for e in whole if not decides(e)), None)
@@ -120,6 +125,28 @@ def _headline(content: ReportContent, cards: Sequence[dict[str, Any]]) -> str:
         + f"; {images}"
         + (_rightly(content.confusion) or f" ({_amounts(best, content)}).")
     )
+
+
+def _order(reading: Reading, commonest: str | None) -> tuple[bool, float]:
+    """Where an image stands among the others: what a person must look at comes first."""
+    scores = reading.prediction.scores
+    if reading.marks:
+        found = max(1.0 if mark.score is None else mark.score for mark in reading.marks)
+    elif commonest is not None and commonest in scores:
+        found = 1 - scores[commonest]
+    else:
+        found = max(scores.values(), default=-1.0)
+    return reading.prediction.refused is None, -found
+
+
+def _ordered_words(content: ReportContent, cards: Sequence[dict[str, Any]]) -> str:
+    if any(card["n_marks"] is not None for card in cards):
+        how = "then those with marks, from the highest score down, then the others"
+    elif content.commonest is not None:
+        how = f"then by the score for '{content.commonest}', the commonest class in this model's data, the lowest first"
+    else:
+        how = "then from the highest score down"
+    return f"Refused images come first, {how}."
 
 
 def _simulated(content: ReportContent, cards: Sequence[dict[str, Any]]) -> Iterator[str]:
@@ -289,6 +316,7 @@ def _card(reading: Reading, n_readings: int) -> dict[str, Any]:
         "close": close_classes(reading),
         "answer": answer_words(reading),
         "n_marks": len(reading.marks) if can_mark else None,
+        "highest": max((mark.score for mark in reading.marks if mark.score is not None), default=None),
         "lines": made.lines[1:-1],  # name and footer stand on the page itself
         "pictures": [_picture_uri(panel, MOST_BYTES / (2 * max(n_readings, FEW_READINGS))) for panel in made.panels],
         "scores": [(n, score_words(s), s) for n, s in sorted(prediction.scores.items(), key=lambda item: -item[1])],

@@ -192,6 +192,15 @@ def measured_words(bundle: Bundle) -> list[str]:
     return [rule, f"{measured}{': ' if counts is None else ', '}{words} Other images can be harder.{average}"]
 
 
+def commonest_class(bundle: Bundle) -> str | None:
+    """The class of most images that a model was measured on, where exactly one applies to each."""
+    if bundle.task != "single-label":
+        return None
+    amounts = {row["class_name"]: row["n_positive"] for row in bundle.evaluation if row["subgroup"] is None}
+    amounts.pop(None, None)
+    return max(amounts, key=lambda name: amounts[name], default=None)
+
+
 def _told_words(row: Estimate, *, marks: bool) -> str:
     if row.class_name is None:
         return f"{metric_words(row.metric)} {estimate_words(row)}"

@@ -58,6 +58,7 @@ def read_images(
         created=presenting.now(),
         model_simulated=bundle.simulated,
         measured=presenting.measured_words(bundle),
+        commonest=presenting.commonest_class(bundle),
         readings=readings,
         environment=environment(),
         warnings=[*_learned_from_words(learned_from, ids), *_left_out_words(left_out)],

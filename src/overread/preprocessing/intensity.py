@@ -69,16 +69,15 @@ class Window(Step):
             if image.window is None:
                 raise InputError(
                     f"{image.source.name}: the window in which the file asks to be shown is needed (in DICOM: Window "
-                    "Center, Window Width); found none. Use a file that has one. Who trains a model can give the step "
-                    "'window' a centre and a width in the recipe instead."
+                    "Center, Window Width); found none. Use a file that has one, or train with a centre and a "
+                    "width in the step 'window'."
                 )
             return image.window
         if image.units != self.units:
             found = _FOUND.get(image.units, f"this one's are in units '{image.units}'")
             raise InputError(
-                f"{image.source.name}: {_NEEDED[self.units]}; {found}. Use such a file. Who trains a "
-                f"model, and knows that the window {self.centre:g} / {self.width:g} suits these numbers, says units = "
-                f'"{image.units}" in the recipe instead.'
+                f"{image.source.name}: {_NEEDED[self.units]}; {found}. Use such a file, or train with "
+                f'units = "{image.units}" if the window {self.centre:g} / {self.width:g} suits these numbers.'
             )
         return self.centre, self.width
 
