@@ -199,6 +199,8 @@ def test_a_reading_shows_refused_images_first_with_the_reason(
     text = seen(page)
     assert "3 images given, 2 read, 1 refused; answers (the class with the highest score): malignant 1;" in text
     assert "1 with marks: image 1." in text
+    pages = [render_report(ReportContent("r", "reading", "now", readings=[new] * n)) for n in (1, 5)]
+    assert all("with marks." in seen(one) for one in pages)  # where all have marks, no names are needed
     assert page.index("at least 32 x 32 px") < page.index("malignant 0.90")
     assert "malignant 0.90 (others: benign 0.10)" in text
     assert "8 x 5 px" in text
@@ -324,7 +326,7 @@ def test_the_headline_of_marks_is_how_many_are_found_and_how_many_are_false(ligh
         "968 RBC found, 3.2 false marks an image; 87 of 87 WBC found, no false marks. "
     )
     assert "average precision" not in headline
-    assert "IoU of 0.50" in headline
+    assert "(IoU 0.50)" in headline
     folds = seen(render_report(replace(light, estimates=rows, thresholds=[0.7, 0.55])))
     assert "at the score that each fold chose (0.55 to 0.70) or higher" in folds
 
@@ -386,6 +388,12 @@ def test_the_numbers_of_the_only_class_are_not_told_twice(light: ReportContent) 
     assert seen(render_report(replace(light, estimates=both))).count("0.600 [") == 2  # headline and table
     two = [*both, estimate("coco_ap50", 0.6, class_name="debris")]
     assert seen(render_report(replace(light, estimates=two))).count("0.600 [") == 4
+
+
+def test_a_short_name_that_nobody_put_in_words_stands_in_capitals(light: ReportContent) -> None:
+    text = seen(render_report(replace(light, estimates=[estimate("mcc", 0.7)])))
+    assert "MCC" in text
+    assert "mcc" not in text
 
 
 def test_names_of_measures_are_words(light: ReportContent) -> None:

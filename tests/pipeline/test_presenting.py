@@ -47,8 +47,8 @@ def test_a_reader_of_marks_is_told_how_many_are_found_and_how_many_are_false() -
     assert rule == "A mark is shown where its score is 0.62 or higher."
     assert said == (
         "On 60 images that were held out from its training, at a score of 0.62 or higher: 751 of 968 cell found, 3.2 "
-        "false marks an image; 0 of 3 stone found, 5 false marks in 100 images. A mark is right where it lies on a "
-        "true mark of its class with an IoU of 0.50 or more. Other images can be harder."
+        "false marks an image; 0 of 3 stone found, 5 false marks in 100 images. A mark is right where it shares "
+        "with a true mark of its class at least half of what the two cover (IoU 0.50). Other images can be harder."
     )
 
 

@@ -107,8 +107,10 @@ def _headline(content: ReportContent, cards: Sequence[dict[str, Any]]) -> str:
         if near := [card["name"] for card in cards if card["close"]]:
             parts.append(f"{len(near)} close between two classes: {first_names(near)}")
         if any(card["n_marks"] is not None for card in cards):
-            parts.append(f"{len(marked)} with marks" + (f": {first_names(marked)}" if marked else ""))
-        return "; ".join(parts) + "."
+            some = f": {first_names(marked)}" if 0 < len(marked) < len(cards) - refused else ""
+            parts.append(f"{len(marked)} with marks{some}")
+        said = "; ".join(parts)
+        return said if said.endswith("...") else f"{said}."
     whole = [e for e in content.estimates if e.class_name is None and e.subgroup is None]
     best = next((e for e in whole if not decides(e)), None)
     if best is None:

@@ -26,7 +26,12 @@ METRIC_NAMES = {
 """What a doctor can read for names of the catalogue that are a program's."""
 
 ABBREVIATIONS = ("ap", "auprc", "auroc", "f1", "froc", "iou", "map")
-RIGHT_MARK = "A mark is right where it lies on a true mark of its class with an IoU of 0.50 or more."
+LONGEST_ABBREVIATION = 4
+"""A name of the catalogue that is no longer is taken for letters that stand for words, such as mcc."""
+
+RIGHT_MARK = (
+    "A mark is right where it shares with a true mark of its class at least half of what the two cover (IoU 0.50)."
+)
 CLOSE = 0.2
 """Scores nearer to each other than this are said to be close: of two classes, 0.6 and 0.4."""
 
@@ -121,9 +126,11 @@ def number_words(value: float) -> str:
 def metric_words(name: str) -> str:
     """A metric's name of the catalogue as people write it.
 
-    >>> metric_words("auroc"), metric_words("average_precision"), metric_words("brier")
-    ('AUROC', 'average precision', 'Brier score')
+    >>> metric_words("auroc"), metric_words("average_precision"), metric_words("brier"), metric_words("mcc")
+    ('AUROC', 'average precision', 'Brier score', 'MCC')
     """
+    if name not in METRIC_NAMES and len(name) <= LONGEST_ABBREVIATION:
+        return name.upper()
     return METRIC_NAMES.get(name) or " ".join(
         word.upper() if word in ABBREVIATIONS else word for word in name.split("_")
     )
