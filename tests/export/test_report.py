@@ -283,7 +283,7 @@ def test_an_answer_that_could_as_well_be_the_other_is_marked_as_close(labelled: 
     assert "benign 0.53 (close: malignant 0.47)" in seen(page)
     assert "malignant 0.99 (others: benign 0.01)" in seen(page)
     assert "benign 1, malignant 1" in seen(page) or "malignant 1, benign 1" in seen(page)
-    assert "1 close between two classes: image 1." in seen(page)
+    assert "1 close between classes: image 1." in seen(page)
     assert page.count('<td class="close">') == 1
 
 

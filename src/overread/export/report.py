@@ -105,7 +105,7 @@ def _headline(content: ReportContent, cards: Sequence[dict[str, Any]]) -> str:
             rule = " (the class with the highest score)" if any(card["exclusive"] for card in cards) else ""
             parts.append(f"answers{rule}: {how_many}")
         if near := [card["name"] for card in cards if card["close"]]:
-            parts.append(f"{len(near)} close between two classes: {first_names(near)}")
+            parts.append(f"{len(near)} close between classes: {first_names(near)}")
         if any(card["n_marks"] is not None for card in cards):
             some = f": {first_names(marked)}" if 0 < len(marked) < len(cards) - refused else ""
             parts.append(f"{len(marked)} with marks{some}")
