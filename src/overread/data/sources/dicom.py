@@ -11,11 +11,12 @@ from pydicom.dataset import Dataset
 
 from overread.data.manifest import Manifest
 from overread.data.problem_kinds import ProblemLog
-from overread.data.sources.columns import column_called, names_uids, read_table
+from overread.data.sources.columns import column_called, names_uids
 from overread.data.sources.files import is_dicom, name_in, note_unknown, walk
 from overread.data.sources.headers import dicom_header, numbers_of, text_of
 from overread.data.sources.rows import Files, image_column, images_of_rows, manifest_of_rows, table_of
 from overread.data.sources.source import Source, sources
+from overread.data.sources.tabular import read_table
 from overread.errors import SourceError
 from overread.study import pseudonym
 

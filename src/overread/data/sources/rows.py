@@ -157,7 +157,7 @@ def manifest_of_rows(
     """The manifest of a table whose rows were matched with images.
 
     Args:
-        table: as from `columns.read_table`.
+        table: as from `tabular.read_table`.
         images: row -> its images; other rows are left out.
         file: the table's path.
         log: is told what is met.

@@ -8,10 +8,10 @@ import pandas as pd
 
 from overread.data.manifest import Manifest
 from overread.data.problem_kinds import ProblemLog
-from overread.data.sources.columns import read_table
 from overread.data.sources.files import is_dicom, note_unknown
 from overread.data.sources.rows import Files, image_column, images_of_rows, manifest_of_rows, table_of
 from overread.data.sources.source import Source, sources
+from overread.data.sources.tabular import read_table
 from overread.errors import SourceError
 
 
