@@ -116,6 +116,22 @@ def test_a_tiff_with_pages_is_refused(tmp_path: Path, imagej: bool) -> None:
         read(tmp_path / "a.tif")
 
 
+def in_a_circle(path: Path) -> Path:
+    """A TIFF whose one page names itself as the next."""
+    tifffile.imwrite(path, np.zeros((4, 5), np.uint8))
+    content = bytearray(path.read_bytes())
+    first = int.from_bytes(content[4:8], "little")
+    after_tags = first + 2 + 12 * int.from_bytes(content[first : first + 2], "little")
+    content[after_tags : after_tags + 4] = first.to_bytes(4, "little")
+    path.write_bytes(content)
+    return path
+
+
+def test_a_tiff_whose_pages_run_in_a_circle_is_refused_and_not_followed_for_ever(tmp_path: Path) -> None:
+    with pytest.raises(UnreadableImage, match="come to an end"):
+        read(in_a_circle(tmp_path / "a.tif"))
+
+
 def test_a_tiff_that_holds_no_numbers_is_refused(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", np.full((4, 5), np.nan, dtype=np.float32))
     with pytest.raises(UnreadableImage, match="NaN"):

@@ -6,7 +6,7 @@ import io
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,11 @@ from overread.errors import UnreadableImage
 from overread.image import Image, Source
 from overread.io.reader import Reader, as_float32, readers, refuse_giant
 from overread.provenance import file_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tifffile import TiffFile, TiffPage
 
 Array = NDArray[np.generic]
 
@@ -103,23 +108,41 @@ class Tiff(Reader):
         """The image, turned as its Orientation tag asks.
 
         Raises:
-            UnreadableImage: for several pages, missing strips, and colours that cannot be resolved.
+            UnreadableImage: for several pages, pages in a circle, missing strips, and colours that cannot be resolved.
         """
         import tifffile
 
         with tifffile.TiffFile(path) as tiff:
-            pages: list[Any] = [page for page in tiff.pages if not cast(Any, page).is_reduced]
-            stack = tiff.series[0].size > pages[0].size if tiff.is_imagej else False
-            if len(pages) != 1 or stack:
-                raise UnreadableImage(
-                    f"{path.name}: expected a TIFF with one page; found {max(len(pages), 2 * stack)} or a stack. Save "
-                    "each page as a file of its own."
-                )
-            page = pages[0]
-            refuse_giant(path, page.shape)
-            _require_whole(path, page)
+            page = only_page(path, tiff)
             decoded = _oriented(_tiff_colours(path, page), _orientation(page.tags))
         return _image(path, item, decoded)
+
+
+def only_page(path: Path, tiff: TiffFile) -> TiffPage:
+    """The one full page of a TIFF, checked before any of its pixels are decoded.
+
+    Raises:
+        UnreadableImage: for several pages or a stack, pages in a circle, more numbers than an image may hold, and
+            strips that are not in the file.
+    """
+    full, seen = [], set()
+    for page in cast("Iterable[TiffPage]", tiff.pages):
+        if page.offset in seen:
+            raise UnreadableImage(
+                f"{path.name}: expected a TIFF whose pages come to an end; found one that names an earlier page as "
+                "its next. The file is damaged: fetch it again from where it came from."
+            )
+        seen.add(page.offset)
+        full += [] if page.is_reduced else [page]
+    stack = tiff.series[0].size > full[0].size if full and tiff.is_imagej else False
+    if len(full) != 1 or stack:
+        raise UnreadableImage(
+            f"{path.name}: expected a TIFF with one page; found {max(len(full), 2 * stack)} or a stack. Save "
+            "each page as a file of its own."
+        )
+    refuse_giant(path, full[0].shape)
+    _require_whole(path, full[0])
+    return full[0]
 
 
 def _by_pillow(path: Path, data: bytes) -> _Decoded:

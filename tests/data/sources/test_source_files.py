@@ -98,6 +98,19 @@ def test_a_label_map_in_colours_or_fractions_or_damaged_is_refused(tmp_path: Pat
             integer_pixels(tmp_path / name)
 
 
+def test_a_label_map_that_announces_too_much_or_is_cut_short_is_refused_before_it_is_decoded(tmp_path: Path):
+    tifffile.imwrite(tmp_path / "giant.tif", np.zeros((4, 5), np.uint8), metadata=None)
+    with tifffile.TiffFile(tmp_path / "giant.tif", mode="r+b") as tiff:
+        for tag in ("ImageWidth", "ImageLength"):
+            tiff.pages.first.tags[tag].overwrite(60_000)
+    whole = tmp_path / "cut.tif"
+    tifffile.imwrite(whole, np.zeros((400, 500), np.uint8))
+    whole.write_bytes(whole.read_bytes()[:1000])
+    for name, said in (("giant.tif", "3,600,000,000"), ("cut.tif", "cut short")):
+        with pytest.raises(SourceError, match=f"{name}.*{said}"):
+            integer_pixels(tmp_path / name)
+
+
 def test_the_size_of_an_image_is_read_from_its_header(tmp_path: Path):
     Image.new("L", (30, 20)).save(tmp_path / "a.png")
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((20, 30), np.float32))

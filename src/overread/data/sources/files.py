@@ -17,7 +17,9 @@ from PIL import Image as PillowImage
 
 from overread.data.manifest import Split
 from overread.data.problem_kinds import ProblemLog
-from overread.errors import InputError, SourceError
+from overread.errors import InputError, SourceError, UnreadableImage
+from overread.io.raster import only_page
+from overread.io.reader import refuse_giant
 
 _TIFF = (".tif", ".tiff")
 _DICOM = (".dcm", ".dicom")
@@ -166,14 +168,18 @@ def integer_pixels(path: Path) -> NDArray[np.integer]:
     """A label map or mask as it is stored, `(row, column)` integers; colour indices of a palette stay indices.
 
     Raises:
-        SourceError: not readable, not one number a pixel, or not integers.
+        SourceError: not readable, larger than an image may be, not one number a pixel, or not integers.
     """
     try:
         if path.suffix.lower() in _TIFF:
-            pixels = np.asarray(tifffile.imread(path))
+            with tifffile.TiffFile(path) as tiff:
+                pixels = np.asarray(only_page(path, tiff).asarray())
         else:
             with PillowImage.open(path) as image:
+                refuse_giant(path, (image.height, image.width, len(image.getbands())))
                 pixels = np.asarray(image)
+    except UnreadableImage as error:
+        raise SourceError(str(error)) from error
     except Exception as error:  # whatever a decoder raises on a damaged file
         raise SourceError(f"{path.name}: cannot be read as a label map ({type(error).__name__}).") from error
     if pixels.ndim == 3 and pixels.shape[2] in (3, 4) and (pixels[..., :3] == pixels[..., :1]).all():

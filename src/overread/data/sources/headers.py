@@ -120,7 +120,7 @@ def size_px(path: Path) -> tuple[int, int] | None:
 def _tiff_size_px(path: Path) -> tuple[int, int] | None:
     try:
         with tifffile.TiffFile(path) as file:
-            shape = file.series[0].keyframe.shape
+            shape = file.pages.first.shape  # `series` would follow all pages, in a damaged file without end
             return int(shape[0]), int(shape[1])
     except Exception:  # whatever a decoder raises on a damaged file
         return None
