@@ -2,6 +2,7 @@
 
 import pickle
 import time
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -75,6 +76,29 @@ def test_a_header_that_announces_more_than_is_held_is_refused(tmp_path: Path) ->
         member.write(b"\0" * 100)
     with pytest.raises(UnreadableImage, match="announces 1,000,000,000,000 bytes"):
         read(path, item="images[0]")
+
+
+@pytest.mark.parametrize(
+    ("shape", "item", "said"),
+    [
+        ((20_000, 20_000), None, "400,000,000"),
+        ((1, 20_000, 20_000), "images[0]", "400,000,000"),
+        ((20_000, 20_000), "images[0]", "shape"),
+    ],
+)
+def test_an_image_too_large_to_be_one_is_refused_by_its_header(
+    tmp_path: Path, shape: tuple[int, ...], item: str | None, said: str
+) -> None:
+    path = tmp_path / "bomb.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as zipped, zipped.open("images.npy", "w") as member:
+        npy.write_array_header_1_0(member, {"shape": shape, "fortran_order": False, "descr": "|u1"})
+        for _ in range(400):
+            member.write(bytes(1_000_000))
+    tracemalloc.start()
+    with pytest.raises(UnreadableImage, match=said):
+        read(path, item=item)
+    assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    tracemalloc.stop()
 
 
 def test_a_changed_file_is_read_anew(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The arrays of MedMNIST."""
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -59,4 +60,22 @@ def test_several_labels_an_image_are_several_labels(tmp_path: Path):
 def test_arrays_that_do_not_go_together_are_refused(tmp_path: Path, arrays: dict[str, np.ndarray], match: str):
     np.savez(tmp_path / "x.npz", **arrays)
     with pytest.raises(SourceError, match=match):
+        open_data(tmp_path / "x.npz")
+
+
+def test_labels_that_belong_to_no_images_are_refused_before_they_are_read(tmp_path: Path):
+    np.savez_compressed(
+        tmp_path / "x.npz", train_images=_images(4, 5, 6), train_labels=np.zeros((30_000_000, 1), np.uint8)
+    )
+    tracemalloc.start()
+    with pytest.raises(SourceError, match="4 images and 30000000 labels"):
+        open_data(tmp_path / "x.npz")
+    assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    tracemalloc.stop()
+
+
+def test_more_labels_than_a_data_set_has_are_refused(tmp_path: Path):
+    count = 11_000_000
+    np.savez_compressed(tmp_path / "x.npz", train_images=_images(count, 1, 1), train_labels=np.zeros(count, np.uint8))
+    with pytest.raises(SourceError, match="11,000,000 labels"):
         open_data(tmp_path / "x.npz")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import zipfile
 from pathlib import Path
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from overread.data.manifest import Case, ImageRef, Manifest, Split, Task
 from overread.data.sources.source import Source, sources
 from overread.errors import SourceError
+from overread.io.npz import array_header
 
 # Yang et al., Scientific Data 10:41 (2023): the meaning of the numbers is not in the files
 _CLASS_NAMES: dict[str, tuple[str, ...]] = {
@@ -21,6 +23,8 @@ _CLASS_NAMES: dict[str, tuple[str, ...]] = {
     "adrenalmnist3d": ("normal", "hyperplasia"),
 }
 _SPLITS: tuple[Split, ...] = get_args(Split)
+_MAX_LABELS = 10_000_000  # about six times those of the largest MedMNIST
+_Header = tuple[tuple[int, ...], np.dtype[Any]]
 
 
 @sources.add("medmnist")
@@ -40,10 +44,8 @@ class MedMnist(Source):
             return bool(_splits_in([name.removesuffix(".npy") for name in file.namelist()]))
 
     def read(self, path: Path) -> Manifest:
-        stored, images = _load(path)
-        labels = {split: _checked(stored[split], *images[split], split, path) for split in stored}
+        labels, shapes = _load(path)
         widths = {array.shape[1] for array in labels.values()}
-        shapes = {shape[1:] for shape, _ in images.values()}
         if not labels or len(widths) != 1 or len(shapes) != 1:
             raise SourceError(
                 f"{path}: the same number of labels and the same image shape in every split are expected; "
@@ -78,43 +80,47 @@ def _splits_in(names: list[str]) -> list[Split]:
     return [split for split in _SPLITS if f"{split}_images" in names and f"{split}_labels" in names]
 
 
-def _load(path: Path) -> tuple[dict[Split, NDArray[np.generic]], dict[Split, tuple[tuple[int, ...], np.dtype[Any]]]]:
-    """The labels, and (shape, dtype) of the images: these may be large and are not read here."""
+def _load(path: Path) -> tuple[dict[Split, NDArray[np.int64]], set[tuple[int, ...]]]:
+    """The labels `(case, label)` of each split, and the shapes of an image: images may be large, and stay unread."""
     try:
-        with np.load(path, allow_pickle=False) as file, zipfile.ZipFile(path) as members:
+        with np.load(path, allow_pickle=False) as file:
             splits = _splits_in(file.files)
-            labels = {split: file[f"{split}_labels"] for split in splits}
-            images = {split: _header(members, f"{split}_images.npy") for split in splits}
+            headers = {
+                split: [array_header(path, f"{split}_{what}") for what in ("images", "labels")] for split in splits
+            }
+            for split, (images, labels) in headers.items():
+                _check(path, split, images, labels)
+            tables = {split: file[f"{split}_labels"].astype(np.int64) for split in splits}
+    except SourceError:
+        raise
     except Exception as error:  # damaged zip, damaged array, or a pickled object
         raise SourceError(f"{path}: arrays of numbers in .npz are expected; it cannot be read ({error}).") from error
-    return labels, images
+    return (
+        {split: table[:, None] if table.ndim == 1 else table for split, table in tables.items()},
+        {images[0][1:] for images, _ in headers.values()},
+    )
 
 
-def _header(members: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    with members.open(name) as file:
-        version = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read(file)
-    return shape, dtype
-
-
-def _checked(
-    labels: NDArray[np.generic], shape: tuple[int, ...], dtype: np.dtype[Any], split: str, path: Path
-) -> NDArray[np.int64]:
+def _check(path: Path, split: Split, images: _Header, labels: _Header) -> None:
+    """Refuse arrays that do not go together by their headers, before memory is given to the labels."""
+    shape, dtype = images
     if len(shape) not in (3, 4) or dtype.kind not in "uif" or 0 in shape[1:]:
         raise SourceError(
             f"{path}: {split}_images is expected as (case, row, column), (case, row, column, 3) or (case, slice, row, "
             f"column) numbers; found {dtype} {shape}."
         )
-    table = labels[:, None] if labels.ndim == 1 else labels
-    if table.ndim != 2 or table.shape[1] == 0 or table.dtype.kind not in "uib":
+    table, kind = labels
+    if len(table) not in (1, 2) or 0 in table[1:] or kind.kind not in "uib":
         raise SourceError(
-            f"{path}: {split}_labels is expected as (case, 1) or (case, label) integers; found {labels.dtype} "
-            f"{labels.shape}."
+            f"{path}: {split}_labels is expected as (case, 1) or (case, label) integers; found {kind} {table}."
         )
-    if shape[0] != len(table):
-        raise SourceError(f"{path}: {split} has {shape[0]} images and {len(table)} labels; expected as many.")
-    return table.astype(np.int64)
+    if shape[0] != table[0]:
+        raise SourceError(f"{path}: {split} has {shape[0]} images and {table[0]} labels; expected as many.")
+    if math.prod(table) > _MAX_LABELS:
+        raise SourceError(
+            f"{path}: {split}_labels announces {math.prod(table):,} labels; up to {_MAX_LABELS:,} are read. Split the "
+            "file."
+        )
 
 
 def _class_names(stem: str, values: list[int]) -> tuple[str, ...]:
