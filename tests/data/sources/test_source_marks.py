@@ -131,6 +131,18 @@ def test_coco_names_images_that_are_not_there(tmp_path: Path):
         ({"bbox": [1, 2, 3, 4], "segmentation": ["text"]}, "no run lengths"),
         ({"bbox": [1, 2, 3, 4], "segmentation": {"size": [20, 30], "counts": "0"}}, "no run lengths"),
         ({"bbox": [1, 2, 3, 4], "segmentation": {"size": [20, 30], "counts": "~~"}}, "no run lengths"),
+        ({"bbox": "1234"}, "needs a bbox"),
+        ({"bbox": ["1", "2", "3", "4"]}, "needs a bbox"),
+        ({"bbox": [1, 2, 10**400, 3]}, "needs a bbox"),
+        ({"bbox": [1, 2, 3, 4], "segmentation": [[0, 0, 1e9, 0, 1e9, 1e9]]}, "annotation 0 .* far out of the image"),
+        ({"bbox": [1, 2, 3, 4], "segmentation": [[0, 0, 1e18, 0, 1e18, 1e18]]}, "far out of the image"),
+        ({"bbox": [1, 2, 3, 4], "segmentation": [[0, 0, float("nan"), 0, 5, 5]]}, "not finite"),
+        ({"bbox": [1, 2, 3, 4], "segmentation": {"size": [60000, 60000], "counts": [0, 3600000000]}}, "60000 x 60000"),
+        ({"bbox": [1, 2, 3, 4], "segmentation": {"size": [600, 1], "counts": [0, 600]}}, "image of 20 x 30"),
+        ({"bbox": [1, 2, 3, 4], "segmentation": {"size": [-20, -30], "counts": [0, 600]}}, "image of 20 x 30"),
+        ({"bbox": [1, 2, 3, 4], "segmentation": {"size": [20, 30], "counts": [0.5, 599.5]}}, "no whole numbers"),
+        ({"category_id": [1], "bbox": [1, 2, 3, 4]}, '"category_id" in "annotations"'),
+        ({"image_id": {"a": 1}, "bbox": [1, 2, 3, 4]}, '"image_id" in "annotations"'),
         ({"category_id": 9, "bbox": [1, 2, 3, 4]}, "category 9"),
         ({"image_id": 9, "bbox": [1, 2, 3, 4]}, "image id 9"),
         ({"bbox": [1, 2, 3, 4], "segmentation": {"size": [2]}}, "no run lengths"),
@@ -157,6 +169,12 @@ def test_coco_images_need_ids_of_their_own(tmp_path: Path, images: list[Any]):
 def test_broken_json_is_the_reason_that_is_shown(tmp_path: Path):
     (tmp_path / "t.json").write_text('{"images": [')
     with pytest.raises(SourceError, match="not JSON"):
+        open_data(tmp_path)
+
+
+def test_json_of_brackets_alone_is_refused_with_its_name(tmp_path: Path):
+    (tmp_path / "t.json").write_text("[" * 200_000)
+    with pytest.raises(SourceError, match=r"t\.json: not JSON"):
         open_data(tmp_path)
 
 
@@ -210,6 +228,7 @@ def test_voc_boxes_count_from_one_and_zero_is_said(tmp_path: Path):
     [
         "<annotation>",
         "<other/>",
+        '<?xml version="1.0" encoding="bogus"?><annotation/>',
         '<!DOCTYPE a [<!ENTITY x "y">]><annotation><filename>&x;</filename></annotation>',
         "<annotation><object><name>RBC</name></object></annotation>",
         "<annotation><object><bndbox><xmin>1</xmin></bndbox></object></annotation>",

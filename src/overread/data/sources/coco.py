@@ -19,6 +19,7 @@ from overread.data.sources.runs import run_lengths
 from overread.data.sources.source import Source, sources
 from overread.errors import InputError, SourceError
 from overread.finding import Finding, Mask, Region
+from overread.io.reader import MAX_VALUES
 
 _Entry = Mapping[str, Any]
 
@@ -84,7 +85,7 @@ def _annotation_files(path: Path) -> dict[Path, dict[str, Any]]:
     for file in near:
         try:
             content = json.loads(file.read_bytes())
-        except ValueError as error:  # also for bytes that are no text
+        except (ValueError, RecursionError) as error:  # also for bytes that are no text
             raise SourceError(f"{file}: not JSON ({error}).") from error
         if isinstance(content, dict) and all(
             isinstance(content.get(key), list) for key in ("images", "annotations", "categories")
@@ -97,6 +98,16 @@ def _check_entries(content: _Entry, file: Path) -> None:
     for key in ("images", "annotations", "categories"):
         if not all(isinstance(entry, dict) for entry in content[key]):
             raise SourceError(f'{file}: "{key}" is expected to be a list of objects; an entry is something else.')
+    for key, name in (
+        ("images", "id"),
+        ("categories", "id"),
+        ("annotations", "image_id"),
+        ("annotations", "category_id"),
+    ):
+        if any(isinstance(entry.get(name), list | dict) for entry in content[key]):
+            raise SourceError(
+                f'{file}: "{name}" in "{key}" is expected to be a number or a text; found a list or an object.'
+            )
     ids = [str(image.get("id")) for image in content["images"]]
     if len(set(ids)) < len(ids) or not all("id" in image for image in content["images"]):
         raise SourceError(f"{file}: every image needs an id of its own; some ids are missing or there twice.")
@@ -183,8 +194,9 @@ def _places(file: Path, root: Path, split: Split | None) -> list[Files]:
 
 def _size(entry: _Entry, image: Path) -> tuple[int, int] | None:
     size = size_px(image)
-    if size is None and entry.get("height") and entry.get("width"):
-        size = int(entry["height"]), int(entry["width"])
+    rows, columns = entry.get("height"), entry.get("width")
+    if size is None and isinstance(rows, int) and isinstance(columns, int) and min(rows, columns) > 0:
+        size = rows, columns
     return size
 
 
@@ -214,10 +226,8 @@ def _mark(
     if mask is not None and annotation.get("bbox") is None:
         return Finding(name, Region.from_mask(mask))
     try:
-        left, top, width, height = (float(value) for value in annotation["bbox"])
-        if not all(map(math.isfinite, (left, top, width, height))):
-            raise ValueError
-    except (KeyError, TypeError, ValueError) as error:
+        left, top, width, height = _finite(annotation["bbox"])
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise SourceError(
             f"{where}: annotation {number} needs a bbox of (x, y, width, height) or a segmentation; found "
             f"{annotation.get('bbox')!r}."
@@ -235,17 +245,48 @@ def _mask(segmentation: Any, size: tuple[int, int] | None, where: str) -> Mask |
         return None
     try:
         if isinstance(segmentation, dict):
-            counts = segmentation["counts"]
-            lengths = counts if isinstance(counts, list) else run_lengths(counts.encode())
-            if min(lengths, default=0) < 0 or sum(lengths) != math.prod(segmentation["size"]):
-                raise ValueError("the lengths do not add up to the image")  # pycocotools would read beyond them
-            return Mask.from_coco(segmentation)
-        polygons = [[float(value) for value in polygon] for polygon in segmentation]
+            return _run_length_mask(segmentation["counts"], segmentation["size"], size)
+        polygons = [_finite(polygon) for polygon in segmentation]
         if size is None or any(len(polygon) < 6 or len(polygon) % 2 for polygon in polygons):
             return None
+        for polygon in polygons:
+            _require_near(polygon, size)
         return Mask.from_polygons(polygons, size)
     except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError, InputError) as error:
         raise SourceError(f"{where} has a segmentation that is no polygon and no run lengths ({error}).") from error
+
+
+def _run_length_mask(counts: Any, shape: Any, size: tuple[int, int] | None) -> Mask:
+    """A mask, checked before it is given to pycocotools, which believes what it is told."""
+    rows, columns = shape
+    if (rows, columns) != (size or (rows, columns)) or not 0 < rows * columns <= MAX_VALUES:
+        raise ValueError(f"it is of {rows} x {columns} px, the image of {' x '.join(map(str, size or ('unknown',)))}")
+    lengths = [int(count) for count in counts] if isinstance(counts, list) else run_lengths(counts.encode())
+    if isinstance(counts, list) and lengths != counts:
+        raise ValueError("the lengths are no whole numbers")
+    if min(lengths, default=0) < 0 or sum(lengths) != rows * columns:
+        raise ValueError("the lengths do not add up to the image")  # pycocotools would read beyond them
+    return Mask.from_coco({"size": [rows, columns], "counts": lengths if isinstance(counts, list) else counts})
+
+
+def _require_near(polygon: list[float], size: tuple[int, int]) -> None:
+    """Refuse corners further out than the image is large: pycocotools walks all the way, or crashes on it."""
+    rows, columns = size
+    if not all(
+        -columns <= x <= 2 * columns and -rows <= y <= 2 * rows
+        for x, y in zip(polygon[::2], polygon[1::2], strict=True)
+    ):
+        raise ValueError(f"a corner lies far out of the image of {rows} x {columns} px")
+
+
+def _finite(values: Any) -> list[float]:
+    """A list of finite numbers as JSON has them; texts are none."""
+    if not isinstance(values, list) or not all(isinstance(value, int | float) for value in values):
+        raise TypeError("a list of numbers is expected")
+    numbers = [float(value) for value in values]
+    if not all(map(math.isfinite, numbers)):
+        raise ValueError("a number is not finite")
+    return numbers
 
 
 def _as_masks_or_boxes(marks: tuple[Finding, ...], *, masks: bool) -> tuple[Finding, ...]:

@@ -110,7 +110,7 @@ def _attributes(path: Path) -> Mapping[Path, dict[str, str]]:
     for file in sorted(path.glob("*.json")):
         try:
             texts = json.loads(file.read_text(encoding="utf-8-sig"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise SourceError(f"{file}: not JSON ({error}).") from error
         if isinstance(texts, dict) and all(isinstance(text, str) for text in texts.values()):
             found[file] = texts

@@ -69,7 +69,7 @@ class Voc(Source):
 def _parse(file: Path) -> Element:
     try:
         root = ElementTree.parse(file).getroot()
-    except (ParseError, DefusedXmlException, ValueError) as error:
+    except (ParseError, DefusedXmlException, ValueError, LookupError) as error:  # the last for an unknown encoding
         raise SourceError(f"{file}: an annotation in XML is expected; it cannot be read ({error}).") from error
     if root is None or root.tag != "annotation":
         raise SourceError(f"{file}: an <annotation> is expected; found another document.")
