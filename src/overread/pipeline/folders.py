@@ -5,10 +5,12 @@ from __future__ import annotations
 import errno
 import fcntl
 import json
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from overread.errors import InputError, OutputExists
 from overread.writing import write_whole
@@ -28,14 +30,14 @@ def run_folder(folder: Path, *, recipe: str, data: str) -> Iterator[Path]:
 
     Raises:
         OutputExists: the folder holds something else, or the run of another recipe or data set.
-        InputError: another process is training into it.
+        InputError: another process is training into it, or its lock is no file of its own.
     """
     identity = {"format": "overread-run", "recipe": recipe, "data": data}
     if folder.exists() and not folder.is_dir():
         raise OutputExists(f"'{folder}' is a file. Name a folder that is new or empty.")
     _check(folder, identity)  # before anything is put into it
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / _LOCK, "w") as lock:
+    with _lock_file(folder / _LOCK) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -45,6 +47,19 @@ def run_folder(folder: Path, *, recipe: str, data: str) -> Iterator[Path]:
         _check(folder, identity)  # again: another process may have begun meanwhile
         write_whole(folder / IDENTITY, json.dumps(identity, indent=1))
         yield folder
+
+
+def _lock_file(path: Path) -> BinaryIO:
+    """Open the lock, made where absent; never emptied, and not through a link: that could be any file."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK  # the last, so that a named pipe does not hang
+    try:
+        return open(path, "r+b", buffering=0, opener=lambda name, _: os.open(name, flags, 0o666))
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise InputError(
+            f"'{path}' is a link. Nothing was changed; take it away, or name a folder that is new or empty."
+        ) from error
 
 
 def _check(folder: Path, identity: dict[str, str]) -> None:

@@ -98,12 +98,8 @@ def _check_entries(content: _Entry, file: Path) -> None:
     for key in ("images", "annotations", "categories"):
         if not all(isinstance(entry, dict) for entry in content[key]):
             raise SourceError(f'{file}: "{key}" is expected to be a list of objects; an entry is something else.')
-    for key, name in (
-        ("images", "id"),
-        ("categories", "id"),
-        ("annotations", "image_id"),
-        ("annotations", "category_id"),
-    ):
+    fields = ("images", "id"), ("categories", "id"), ("annotations", "image_id"), ("annotations", "category_id")
+    for key, name in fields:
         if any(isinstance(entry.get(name), list | dict) for entry in content[key]):
             raise SourceError(
                 f'{file}: "{name}" in "{key}" is expected to be a number or a text; found a list or an object.'
@@ -230,7 +226,7 @@ def _mark(
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise SourceError(
             f"{where}: annotation {number} needs a bbox of (x, y, width, height) or a segmentation; found "
-            f"{annotation.get('bbox')!r}."
+            f"{repr(annotation.get('bbox'))[:80]}."
         ) from error
     box = (left, top, left + width, top + height)
     inside = fitted(box, size)
