@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from overread.data.sources import open_data
 from overread.data.sources.files import case_ids, integer_pixels, is_ignored, split_named_in, walk
 from overread.data.sources.headers import is_turned, size_px
 from overread.errors import InputError, SourceError
@@ -72,6 +73,29 @@ def test_a_folder_that_links_to_itself_is_walked_once(tmp_path: Path):
     (tmp_path / "a.png").write_bytes(b"x")
     (tmp_path / "loop").symlink_to(tmp_path)
     assert list(walk(tmp_path)) == [tmp_path / "a.png"]
+
+
+def test_a_pipe_in_a_data_set_is_named_as_left_out_and_not_waited_for(tmp_path: Path):
+    for name in ("a/1.png", "a/2.png", "b/3.png", "b/4.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("L", (3, 3)).save(tmp_path / name)
+    for name in ("a/pipe", "b/pipe.png", "b/pipe.dcm"):
+        os.mkfifo(tmp_path / name)
+    manifest = open_data(tmp_path)
+    assert len(manifest.cases) == 4
+    (problem,) = manifest.found
+    assert (problem.name, set(problem.where)) == ("unknown-file", {"a/pipe", "b/pipe.png", "b/pipe.dcm"})
+    assert size_px(tmp_path / "b" / "pipe.png") is None
+    assert not is_turned(tmp_path / "b" / "pipe.png")
+
+
+@pytest.mark.parametrize("name", ["x.json", "labels.csv", "annotations/x.json", "Annotations/x.xml"])
+def test_a_pipe_that_is_called_like_a_truth_is_not_waited_for(tmp_path: Path, name: str):
+    (tmp_path / "JPEGImages").mkdir()
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(SourceError, match="no data set layout"):
+        open_data(tmp_path)
 
 
 def test_label_maps_of_all_integer_kinds_keep_their_numbers(tmp_path: Path):

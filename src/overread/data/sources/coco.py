@@ -80,7 +80,9 @@ def _annotation_files(path: Path) -> dict[Path, dict[str, Any]]:
     if path.is_file():
         near = [path] if path.suffix.lower() == ".json" else []
     else:
-        near = [*sorted(path.glob("*.json")), *sorted(path.glob("annotations/*.json"))]
+        near = [
+            file for under in ("*.json", "annotations/*.json") for file in sorted(path.glob(under)) if file.is_file()
+        ]
     found = {}
     for file in near:
         try:

@@ -63,6 +63,8 @@ def is_ignored(name: str) -> bool:
 
 def is_dicom(path: Path) -> bool:
     """Whether a file is DICOM, by its "DICM" (PS3.10 7.1), or for want of it by its extension."""
+    if not path.is_file():  # to open a named pipe is to wait for ever
+        return False
     try:
         with open(path, "rb") as file:
             return file.read(132)[128:] == b"DICM" or path.suffix.lower() in _DICOM
@@ -71,7 +73,9 @@ def is_dicom(path: Path) -> bool:
 
 
 def is_image(path: Path) -> bool:
-    """Whether a file is offered as an image; DICOM may come without extension."""
+    """Whether a file is offered as an image; DICOM may come without extension. Pipes and devices are none."""
+    if path.exists() and not path.is_file():
+        return False
     return path.name.lower().endswith(_IMAGES) or (not is_table(path) and is_dicom(path))
 
 
@@ -82,7 +86,7 @@ def is_table(path: Path) -> bool:
 
 def tables_in(folder: Path) -> list[Path]:
     """The tables that lie directly in a folder, sorted."""
-    return sorted(path for path in folder.iterdir() if is_table(path) and not is_ignored(path.name))
+    return sorted(path for path in folder.iterdir() if is_table(path) and path.is_file() and not is_ignored(path.name))
 
 
 def folders_in(folder: Path) -> list[Path]:

@@ -95,7 +95,7 @@ def is_turned(path: Path) -> bool:
 
     Images are read as they ask to be shown; whether boxes and masks were drawn so, no data set says.
     """
-    if is_dicom(path):
+    if is_dicom(path) or not path.is_file():
         return False
     try:
         with PillowImage.open(path) as image:
@@ -110,6 +110,8 @@ def size_px(path: Path) -> tuple[int, int] | None:
         header = dicom_header(path)
         rows, columns = text_of(header, "Rows"), text_of(header, "Columns")
         return (int(rows), int(columns)) if rows and columns else None
+    if not path.is_file():
+        return None
     try:
         with PillowImage.open(path) as image:
             return image.height, image.width

@@ -107,7 +107,7 @@ def _marks(label_map: Path, class_name: str) -> tuple[Finding, ...]:
 
 def _attributes(path: Path) -> Mapping[Path, dict[str, str]]:
     found = {}
-    for file in sorted(path.glob("*.json")):
+    for file in filter(Path.is_file, sorted(path.glob("*.json"))):
         try:
             texts = json.loads(file.read_text(encoding="utf-8-sig"))
         except (ValueError, RecursionError) as error:

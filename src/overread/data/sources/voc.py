@@ -26,14 +26,14 @@ class Voc(Source):
     layout = "a Pascal VOC folder with Annotations/*.xml and JPEGImages/"
 
     def recognises(self, path: Path) -> bool:
-        return (path / "JPEGImages").is_dir() and any((path / "Annotations").glob("*.xml"))
+        return (path / "JPEGImages").is_dir() and bool(_files(path / "Annotations", "*.xml"))
 
     def read(self, path: Path) -> Manifest:
-        annotations = sorted((path / "Annotations").glob("*.xml"))
+        annotations = _files(path / "Annotations", "*.xml")
         if not annotations or not (path / "JPEGImages").is_dir():
             raise SourceError(f"{path}: {self.layout} is expected; one of the two is missing or empty.")
         log = ProblemLog()
-        lists = sorted((path / "ImageSets" / "Main").glob("*.txt"))
+        lists = _files(path / "ImageSets" / "Main", "*.txt")
         splits = _splits(lists, {file.stem for file in annotations}, log)
         files = Files(path / "JPEGImages")
         ids = case_ids(file.stem for file in annotations)
@@ -64,6 +64,10 @@ class Voc(Source):
         cases.sort(key=lambda case: case.case_id)
         classes = tuple(sorted({mark.label for case in cases for mark in case.truth_marks}))
         return Manifest(path.name, "voc", "boxes", classes, tuple(cases), log.problems())
+
+
+def _files(folder: Path, pattern: str) -> list[Path]:
+    return [path for path in sorted(folder.glob(pattern)) if path.is_file()]
 
 
 def _parse(file: Path) -> Element:
