@@ -3,12 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom import Dataset, dcmread
 from pydicom.dataset import FileMetaDataset
+from pydicom.encaps import encapsulate
 from pydicom.uid import ExplicitVRLittleEndian, RLELossless, SecondaryCaptureImageStorage, generate_uid
 
 from overread.errors import UnreadableImage
@@ -196,6 +198,45 @@ def test_damaged_run_lengths_never_escape(tmp_path_factory: pytest.TempPathFacto
         return
 
 
+def encapsulated(path: Path, frame: bytes, syntax: str) -> Path:
+    """Write a grey frame of 24 x 32 px of which `frame` is the compressed stream."""
+    dicom(path, np.zeros((24, 32), np.uint8))
+    dataset = dcmread(path)
+    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.PixelData = encapsulate([frame])
+    dataset["PixelData"].is_undefined_length = True
+    dataset.save_as(path, enforce_file_format=True)
+    return path
+
+
+PICTURE = np.random.default_rng(0).integers(0, 255, (24, 32)).astype(np.uint8)
+FRAMES = {
+    "1.2.840.10008.1.2.4.50": imagecodecs.jpeg8_encode(PICTURE),
+    "1.2.840.10008.1.2.4.57": imagecodecs.ljpeg_encode(PICTURE),
+    "1.2.840.10008.1.2.4.70": imagecodecs.ljpeg_encode(PICTURE),
+    "1.2.840.10008.1.2.4.80": imagecodecs.jpegls_encode(PICTURE),
+    "1.2.840.10008.1.2.4.90": imagecodecs.jpeg2k_encode(PICTURE, codecformat="J2K", reversible=True),
+}
+
+
+@pytest.mark.parametrize("syntax", FRAMES)
+def test_a_stream_that_announces_another_size_is_refused_before_it_is_decoded(tmp_path: Path, syntax: str) -> None:
+    frame = FRAMES[syntax]
+    assert read(encapsulated(tmp_path / "a", frame, syntax)).shape == (24, 32)
+    j2k = syntax.endswith("90")
+    small = (32).to_bytes(4, "big") + (24).to_bytes(4, "big") if j2k else bytes([0, 24, 0, 32])
+    giant = (65500).to_bytes(4 if j2k else 2, "big") * 2
+    with pytest.raises(UnreadableImage, match=r"announces \(65500, 65500\)"):
+        read(encapsulated(tmp_path / "a", frame.replace(small, giant, 1), syntax))
+
+
+def test_a_jpeg_in_dicom_that_ends_early_is_refused_though_its_end_is_there(tmp_path: Path) -> None:
+    syntax = "1.2.840.10008.1.2.4.50"
+    frame = FRAMES[syntax]
+    with pytest.raises(UnreadableImage, match="end early"):
+        read(encapsulated(tmp_path / "a", frame[: len(frame) * 2 // 3] + b"\xff\xd9", syntax))
+
+
 @pytest.mark.data
 def test_one_ct_is_the_same_in_every_lossless_syntax(real_data: Path) -> None:
     expected = read(real_data / SYNTAXES / "CTImage.dcm")
@@ -233,7 +274,7 @@ def test_a_real_picture_cut_short_is_refused(real_data: Path, tmp_path: Path, en
     if not dataset.file_meta.TransferSyntaxUID.is_encapsulated:
         dataset.PixelData = whole[: len(whole) // 2]
     else:
-        from pydicom.encaps import encapsulate, generate_fragments
+        from pydicom.encaps import generate_fragments
 
         frame = b"".join(list(generate_fragments(whole))[1:])
         dataset.PixelData = encapsulate([frame[: len(frame) // 2 // 2 * 2]])

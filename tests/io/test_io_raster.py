@@ -1,5 +1,6 @@
 """Pictures keep their bits, their colours and their way up."""
 
+import io
 import struct
 import zlib
 from pathlib import Path
@@ -155,6 +156,52 @@ def test_a_picture_cut_short_is_refused(tmp_path: Path, kind: str) -> None:
             read(path)
 
 
+SCENE = (np.add.outer(np.arange(120) ** 2 // 40, np.arange(160))[..., None] + RNG.integers(0, 60, (120, 160, 3))) % 256
+"""(row, column, channel): slopes and noise, so that every block has many codes."""
+
+
+def jpeg(mode: str = "RGB", **options: object) -> bytes:
+    written = io.BytesIO()
+    Pillow.fromarray(SCENE.astype(np.uint8)).convert(mode).save(written, "JPEG", **options)
+    return written.getvalue()
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_a_jpeg_whose_middle_is_missing_is_refused_though_its_end_is_there(
+    tmp_path: Path, mode: str, progressive: bool
+) -> None:
+    whole = jpeg(mode, progressive=progressive)
+    third = len(whole) // 3
+    zeros = whole[:third] + bytes(third) + whole[2 * third :]
+    for damaged in (whole[: 2 * third] + b"\xff\xd9", zeros):
+        (tmp_path / "a.jpg").write_bytes(damaged)
+        with pytest.raises(UnreadableImage, match=r"a\.jpg.*[Ff]etch it again"):
+            read(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"mode": "L"},
+        {"quality": 1},
+        {"quality": 100, "subsampling": 0},
+        {"subsampling": 1},
+        {"subsampling": 2, "optimize": True},
+        {"progressive": True},
+        {"restart_marker_blocks": 3},
+        {"keep_rgb": True},
+        {"icc_profile": bytes(range(256)) * 300, "comment": b"\xff\xda \xff\xd9"},
+        {"mode": "CMYK"},
+    ],
+    ids=str,
+)
+def test_good_jpegs_of_every_kind_are_read(tmp_path: Path, options: dict) -> None:
+    for behind in (b"", b"\0", b"notes of a camera \xff\xd8\xff"):
+        (tmp_path / "a.jpg").write_bytes(jpeg(**options) + behind)
+        assert read(tmp_path / "a.jpg").shape == (120, 160)
+
+
 def test_a_header_that_announces_too_much_is_refused_before_memory_is_given(tmp_path: Path) -> None:
     header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0)
 
@@ -171,6 +218,12 @@ def test_a_picture_has_no_items(tmp_path: Path) -> None:
     Pillow.fromarray(np.zeros((3, 3), dtype=np.uint8)).save(tmp_path / "a.png")
     with pytest.raises(UnreadableImage, match="item"):
         read(tmp_path / "a.png", item="first")
+
+
+@pytest.mark.data
+def test_no_real_jpeg_is_taken_for_a_damaged_one(real_data: Path) -> None:
+    for path in sorted(real_data.rglob("*.jpg"))[::5]:
+        read(path)
 
 
 @pytest.mark.data

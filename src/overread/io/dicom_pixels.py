@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from overread.errors import UnreadableImage
+from overread.io.codestream import header_of, require_whole_jpeg
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -53,13 +54,15 @@ def stored_pixels(path: Path, dataset: Dataset) -> tuple[NDArray[Any], tuple[str
             f"'{photometric[:16]}'. Convert it to RGB."
         )
     _require_sound_bits(path, dataset)
+    expected = (int(dataset.Rows), int(dataset.Columns)) + ((3,) if samples == 3 else ())
     if syntax.is_encapsulated:
         _require_whole_frame(path, dataset, syntax)
+        if syntax != _RLE:
+            _require_announced(path, dataset, expected)
         lines: tuple[str, ...] = ()
     else:
         lines = _require_whole_native(path, dataset, photometric)
     pixels = _by_imagecodecs(dataset) if syntax in _BY_IMAGECODECS else _by_pydicom(dataset)
-    expected = (int(dataset.Rows), int(dataset.Columns)) + ((3,) if samples == 3 else ())
     if pixels.shape != expected:
         raise UnreadableImage(
             f"{path.name}: the header says {expected}; the pixels decode to {pixels.shape}. Ask for the file again."
@@ -129,6 +132,18 @@ def _require_whole_frame(path: Path, dataset: Dataset, syntax: Any) -> None:
             f"{path.name}: the header announces {values:,} numbers in {len(frame):,} compressed bytes. This is no "
             "picture; leave it out."
         )
+
+
+def _require_announced(path: Path, dataset: Dataset, expected: tuple[int, ...]) -> None:
+    """Compare the size that the compressed stream announces, before a decoder gives memory to it."""
+    frame = _frame(dataset)
+    header = header_of(frame)
+    if header is None or header.shape != expected:
+        found = "has no header" if header is None else f"announces {header.shape}"
+        raise UnreadableImage(
+            f"{path.name}: the header says {expected}; the compressed stream {found}. Ask for the file again."
+        )
+    require_whole_jpeg(path, frame)
 
 
 def _frame(dataset: Dataset) -> bytes:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from overread.errors import UnreadableImage
 from overread.image import Image, Source
+from overread.io.codestream import require_whole_jpeg
 from overread.io.reader import Reader, as_float32, readers, refuse_giant
 from overread.provenance import file_digest
 
@@ -90,8 +91,15 @@ class Jpeg(Reader):
 
     @staticmethod
     def read(path: Path, item: str | None) -> Image:
-        """The image, grey or colour, turned as its EXIF asks."""
-        return _image(path, item, _by_pillow(path, path.read_bytes()))
+        """The image, grey or colour, turned as its EXIF asks.
+
+        Raises:
+            UnreadableImage: for a picture that ends early or is damaged within (see `codestream`).
+        """
+        data = path.read_bytes()
+        decoded = _by_pillow(path, data)
+        require_whole_jpeg(path, data)
+        return _image(path, item, decoded)
 
 
 @readers.add("tiff")
