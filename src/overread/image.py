@@ -40,7 +40,7 @@ class Geometry:
         affine = np.array(self.affine, dtype=np.float64)
         if affine.shape != (4, 4) or not np.isfinite(affine).all():
             raise InputError(f"An affine is a finite 4 x 4 matrix; found shape {affine.shape} with {affine.tolist()}.")
-        if not np.isclose(affine[3], (0, 0, 0, 1)).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
+        if not np.isclose(affine[3], (0, 0, 0, 1)).all() or not 1e-12 <= abs(np.linalg.det(affine[:3, :3])) < np.inf:
             raise InputError(f"An affine must span a volume; found {affine.tolist()}.")
         _read_only(affine)
         object.__setattr__(self, "affine", affine)

@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 from pydicom import Dataset, dcmread
 from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import encapsulate
-from pydicom.uid import ExplicitVRLittleEndian, RLELossless, SecondaryCaptureImageStorage, generate_uid
+from pydicom.uid import (
+    ComprehensiveSRStorage,
+    ExplicitVRLittleEndian,
+    RLELossless,
+    SecondaryCaptureImageStorage,
+    generate_uid,
+)
 
 from overread.errors import UnreadableImage
 from overread.io import is_image, read
@@ -53,6 +59,9 @@ PLACED = {
     "PixelSpacing": [0.7, 0.5],
     "SliceThickness": 3,
 }
+
+
+REPORT = {"PixelData": None, "Rows": None, "SOPClassUID": ComprehensiveSRStorage}
 
 
 def test_rescaled_ct_is_in_hounsfield_units(tmp_path: Path) -> None:
@@ -137,6 +146,8 @@ def test_geometry_is_the_place_of_the_first_pixel_s_centre(tmp_path: Path) -> No
         {"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]},
         {"SliceThickness": None},
         {"SliceThickness": 0},
+        {"PixelSpacing": [1e-300, 1e-300]},
+        {"PixelSpacing": [1e200, 1e200], "SliceThickness": 1e200},
     ],
 )
 def test_no_millimetres_are_made_up(tmp_path: Path, change: dict[str, Any]) -> None:
@@ -153,7 +164,12 @@ def test_no_millimetres_are_made_up(tmp_path: Path, change: dict[str, Any]) -> N
         ({"Rows": 60_000, "Columns": 60_000}, "3,600,000,000"),
         ({"Rows": 7}, "cut short"),
         ({"Rows": 0}, "pixels"),
-        ({"PixelData": None}, "without pixels"),
+        ({"PixelData": None}, "cut short"),
+        ({"PixelData": None, "Rows": None}, "cut short"),
+        (
+            {"PixelData": None, "Rows": None, "SOPClassUID": ComprehensiveSRStorage, "Modality": "SR"},
+            "without pixels.*'SR'",
+        ),
         ({"SamplesPerPixel": 3}, "samples"),
         ({"PhotometricInterpretation": "HSV"}, "HSV"),
         ({"BitsStored": 17}, "bits"),
@@ -167,16 +183,40 @@ def test_a_header_that_cannot_be_true_is_refused(tmp_path: Path, change: dict[st
         read(dicom(tmp_path / "a", RAMP, **change))
 
 
+@pytest.mark.parametrize("value", [b"nan ", b"inf ", b"-inf"])
+@pytest.mark.parametrize("key", ["RescaleSlope", "RescaleIntercept"])
+def test_a_rescale_that_is_no_number_is_refused_and_not_taken_for_none(tmp_path: Path, key: str, value: bytes) -> None:
+    path = dicom(tmp_path / "a", RAMP, **{"RescaleSlope": 2, "RescaleIntercept": -9, key: 1234})
+    path.write_bytes(path.read_bytes().replace(b"1234", value))
+    with pytest.raises(UnreadableImage, match=key):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"PhotometricInterpretation": "DOE JANE"},
+        REPORT | {"Modality": "DOE JANE"},
+    ],
+)
+def test_what_a_header_holds_is_quoted_only_where_it_is_known(tmp_path: Path, change: dict[str, Any]) -> None:
+    with pytest.raises(UnreadableImage, match="an unknown one") as caught:
+        read(dicom(tmp_path / "a", RAMP, **change))
+    assert "JANE" not in str(caught.value)
+
+
 def test_signed_values_without_sign_extension_are_understood(tmp_path: Path) -> None:
     twelve = (RAMP & 0x0FFF).astype(np.int16)
     np.testing.assert_array_equal(read(dicom(tmp_path / "a", twelve, BitsStored=12, HighBit=11)).pixels[0], RAMP)
 
 
-def test_an_unknown_transfer_syntax_is_named(tmp_path: Path) -> None:
-    path = dicom(tmp_path / "a", RAMP)
-    content = path.read_bytes().replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.9.9.9\0", 1)
-    path.write_bytes(content)
-    with pytest.raises(UnreadableImage, match=r"1\.2\.840\.10008\.9\.9\.9"):
+@pytest.mark.parametrize(
+    ("uid", "said"), [("1.2.840.10008.1.2.4.54", "JPEG.*4.54"), ("1.2.840.10008.9.9.9", "an unknown one")]
+)
+def test_a_transfer_syntax_that_is_not_decoded_is_named_where_it_is_known(tmp_path: Path, uid: str, said: str) -> None:
+    path = encapsulated(tmp_path / "a", b"pixels", "1.2.840.10008.1.2.4.57")
+    path.write_bytes(path.read_bytes().replace(b"1.2.840.10008.1.2.4.57", uid.encode().ljust(22, b"\0"), 1))
+    with pytest.raises(UnreadableImage, match=said):
         read(path)
 
 

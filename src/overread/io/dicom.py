@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from overread.errors import UnreadableImage
+from overread.errors import InputError, UnreadableImage
 from overread.image import Geometry, Image, Source
-from overread.io.dicom_pixels import stored_pixels
+from overread.io.dicom_pixels import quoted, stored_pixels
 from overread.io.reader import Reader, as_float32, damaged, readers, refuse_giant
 from overread.provenance import file_digest
 
@@ -22,6 +22,8 @@ MAX_INFLATED_BYTES = 2**30
 """Most bytes that a deflated data set may become."""
 
 _INVERSE = "MONOCHROME1"
+_WITHOUT_PIXELS = ("SR", "KO", "PR", "DOC", "ECG", "REG", "FID", "RTPLAN", "RTRECORD", "RTSTRUCT", "RWV", "SEG")
+"""Modalities (PS3.3 C.7.3.1.1.1) that may come without pixels and stand in a message; a header can hold a name."""
 
 
 @readers.add("dicom")
@@ -88,8 +90,15 @@ def _require_bounded(path: Path) -> None:
 
 def _require_one_frame(path: Path, dataset: Dataset) -> None:
     if "PixelData" not in dataset:
-        kind = str(dataset.get("Modality") or "no modality")[:16]
-        raise UnreadableImage(f"{path.name}: expected a DICOM image; found one without pixels ({kind}). Leave it out.")
+        if _announces_pixels(dataset):
+            raise UnreadableImage(
+                f"{path.name}: the header announces an image; the file ends before its pixels. It is cut short: fetch "
+                "it again from where it came from."
+            )
+        raise UnreadableImage(
+            f"{path.name}: expected a DICOM image; found one without pixels (modality: "
+            f"{quoted(dataset.get('Modality'), _WITHOUT_PIXELS)}). Leave it out."
+        )
     frames = int(dataset.get("NumberOfFrames") or 1)
     if frames != 1 or "SharedFunctionalGroupsSequence" in dataset:
         raise UnreadableImage(
@@ -98,6 +107,16 @@ def _require_one_frame(path: Path, dataset: Dataset) -> None:
         )
     shape = (int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0), int(dataset.get("SamplesPerPixel") or 1))
     refuse_giant(path, shape)
+
+
+def _announces_pixels(dataset: Dataset) -> bool:
+    """Whether it was meant to hold pixels as integers; parametric maps keep theirs elsewhere (PS3.3 C.7.6.24)."""
+    from pydicom.uid import UID
+
+    meta = getattr(dataset, "file_meta", None) or {}
+    kind = UID(str(dataset.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID") or ""))
+    elsewhere = "FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset
+    return not elsewhere and ("Image Storage" in kind.name or "Rows" in dataset)
 
 
 def _image(path: Path, dataset: Dataset) -> Image:
@@ -135,6 +154,12 @@ def _modality_values(path: Path, dataset: Dataset, stored: NDArray[Any]) -> tupl
         kind = dataset.ModalityLUTSequence[0].get("ModalityLUTType")
         values = apply_modality_lut(stored, dataset)
         return values, "HU" if is_ct and kind == "HU" else "stored", ("modality LUT applied",)
+    for key in ("RescaleSlope", "RescaleIntercept"):
+        if dataset.get(key) not in (None, "") and _number(dataset, key) is None:
+            raise UnreadableImage(
+                f"{path.name}: expected a finite number as {key}; found something else, so the meaning of its pixels "
+                "is not known. Ask for the file again."
+            )
     slope, intercept = _number(dataset, "RescaleSlope"), _number(dataset, "RescaleIntercept")
     if slope is None or intercept is None:
         half = slope is not None or intercept is not None
@@ -211,7 +236,14 @@ def _geometry(dataset: Dataset) -> tuple[Geometry | None, tuple[str, ...]]:
     affine[:3, 0], affine[:3, 1] = along_row * spacing[1], down_column * spacing[0]
     affine[:3, 2] = np.cross(along_row, down_column) * abs(gap)
     affine[:3, 3] = position
-    return Geometry(affine), ()
+    return _spanned(affine)
+
+
+def _spanned(affine: NDArray[np.float64]) -> tuple[Geometry | None, tuple[str, ...]]:
+    try:
+        return Geometry(affine), ()
+    except InputError:
+        return None, ("no geometry: a spacing is too small or too large to be true",)
 
 
 def _numbers(dataset: Dataset, key: str) -> list[float]:

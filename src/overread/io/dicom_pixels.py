@@ -30,6 +30,7 @@ _RLE = "1.2.840.10008.1.2.5"
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 _PALETTE = "PALETTE COLOR"
+_KNOWN = (*_GREY, *_COLOUR, _PALETTE, "HSV", "ARGB", "CMYK", "YBR_PARTIAL_420", "YBR_PARTIAL_422", "XYB")
 _MAX_RATIO = 4000
 """A constant 16-bit picture packs to about a thousandth; what announces far more is no picture."""
 
@@ -50,8 +51,8 @@ def stored_pixels(path: Path, dataset: Dataset) -> tuple[NDArray[Any], tuple[str
     fits = {1: (*_GREY, _PALETTE), 3: _COLOUR}.get(samples, ())
     if photometric not in fits:
         raise UnreadableImage(
-            f"{path.name}: expected grey, palette or RGB pixels; found {samples} samples a pixel of "
-            f"'{photometric[:16]}'. Convert it to RGB."
+            f"{path.name}: expected grey, palette or RGB pixels; found {samples} samples a pixel and the "
+            f"photometric interpretation: {quoted(photometric, _KNOWN)}. Convert it to RGB."
         )
     _require_sound_bits(path, dataset)
     expected = (int(dataset.Rows), int(dataset.Columns)) + ((3,) if samples == 3 else ())
@@ -77,23 +78,28 @@ def stored_pixels(path: Path, dataset: Dataset) -> tuple[NDArray[Any], tuple[str
     return pixels, (*lines, *masked)
 
 
+def quoted(value: object, known: tuple[str, ...]) -> str:
+    """A value of a header as a message may say it: one that is known, for any other can be a name."""
+    return f"'{value}'" if value in known else "an unknown one" if value else "none"
+
+
 def _syntax(path: Path, dataset: Dataset) -> Any:
     meta = getattr(dataset, "file_meta", None)
     syntax = None if meta is None else meta.get("TransferSyntaxUID")
     if not syntax:
         raise UnreadableImage(f"{path.name}: the file does not say its transfer syntax. Ask for the file again.")
     if syntax not in (*_BY_PYDICOM, *_BY_IMAGECODECS):
-        named = syntax.name if syntax.name != syntax else "unknown"
+        named = f"'{syntax.name}' ({syntax!s})" if syntax.name != syntax else "an unknown one"
         raise UnreadableImage(
-            f"{path.name}: pixels in the transfer syntax {str(syntax)[:64]!r} ({named}) are not decoded. Send the file "
-            "as Explicit VR Little Endian (1.2.840.10008.1.2.1)."
+            f"{path.name}: expected pixels in a transfer syntax that is decoded; found {named}. Send the file as "
+            "Explicit VR Little Endian (1.2.840.10008.1.2.1)."
         )
     return syntax
 
 
 def _require_sound_bits(path: Path, dataset: Dataset) -> None:
     allocated, stored = int(dataset.get("BitsAllocated") or 0), int(dataset.get("BitsStored") or 0)
-    high, signed = dataset.get("HighBit"), dataset.get("PixelRepresentation") or 0
+    high, signed = dataset.get("HighBit"), int(dataset.get("PixelRepresentation") or 0)
     high = stored - 1 if high is None else int(high)
     if allocated not in (1, 8, 16, 32) or not 1 <= stored <= allocated or high != stored - 1 or signed not in (0, 1):
         raise UnreadableImage(
