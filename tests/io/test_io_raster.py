@@ -133,6 +133,12 @@ def test_a_tiff_whose_pages_run_in_a_circle_is_refused_and_not_followed_for_ever
         read(in_a_circle(tmp_path / "a.tif"))
 
 
+def test_complex_numbers_are_refused_and_do_not_lose_a_half(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.full((4, 5), 3 + 4j, np.complex64))
+    with pytest.raises(UnreadableImage, match=r"a\.tif.*real numbers; found complex64"):
+        read(tmp_path / "a.tif")
+
+
 def test_a_tiff_that_holds_no_numbers_is_refused(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", np.full((4, 5), np.nan, dtype=np.float32))
     with pytest.raises(UnreadableImage, match="NaN"):

@@ -130,7 +130,7 @@ def _image(path: Path, dataset: Dataset) -> Image:
     else:
         channel_first = np.moveaxis(stored, -1, 0)
     geometry, placed = _geometry(dataset)
-    pixels, rounded = as_float32(channel_first)
+    pixels, rounded = as_float32(path, channel_first)
     uid = str(dataset.get("SOPInstanceUID") or "")
     digest = file_digest(path)
     return Image(

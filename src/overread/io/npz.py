@@ -52,7 +52,7 @@ class Npz(Reader):
             )
         _require_image(path, item or name, shape if row is None else shape[1:])
         array = _array(path, name)
-        values, history = as_float32(_channel_first(array if row is None else array[row]))
+        values, history = as_float32(path, _channel_first(array if row is None else array[row]))
         source = Source(f"{path.name}:{item or name}", file_digest(path))
         return Image(values, source=source, history=history)
 

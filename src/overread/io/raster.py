@@ -46,7 +46,7 @@ def _image(path: Path, item: str | None, decoded: _Decoded) -> Image:
         raise UnreadableImage(f"{path.name}: a picture holds one image; found the item '{item}' asked of it. Leave it.")
     pixels, history = _without_alpha(decoded)
     channel_first = pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)
-    values, rounded = as_float32(channel_first)
+    values, rounded = as_float32(path, channel_first)
     return Image(values, source=Source(path.name, file_digest(path)), history=(*history, *rounded))
 
 

@@ -103,8 +103,16 @@ def refuse_giant(path: Path, shape: tuple[int, ...]) -> None:
         )
 
 
-def as_float32(pixels: NDArray[np.generic]) -> tuple[NDArray[np.float32], tuple[str, ...]]:
-    """Pixels as float32, and a line for the history where whole numbers are too large to stay exact."""
+def as_float32(path: Path, pixels: NDArray[np.generic]) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+    """Pixels as float32, and a line for the history where whole numbers are too large to stay exact.
+
+    Raises:
+        UnreadableImage: for what is no real number; of complex ones a half would be lost.
+    """
+    if pixels.dtype.kind not in "biuf":
+        raise UnreadableImage(
+            f"{path.name}: expected pixels of real numbers; found {pixels.dtype}. Save their magnitude."
+        )
     rounded = pixels.dtype.kind in "iu" and pixels.dtype.itemsize > 2 and abs(pixels.astype(np.float64)).max() > 2**24
     line = "whole numbers beyond 16,777,216 rounded to float32"
     return pixels.astype(np.float32), (line,) if rounded else ()
