@@ -1,8 +1,11 @@
 import io
 import json
 import logging
+import os
+import signal
 import subprocess
 import sys
+import time
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -17,6 +20,7 @@ from overread.data.manifest import Case, ImageRef, Manifest, Problem
 from overread.errors import SourceError
 from overread.evaluation.estimate import Estimate
 from overread.finding import Prediction
+from overread.pipeline.folders import fresh_folder
 from overread.terminal import Lines, time_left
 
 COMMANDS = ["demo", "inspect", "recipe", "recipe new", "recipe show", "train", "evaluate", "read"]
@@ -197,6 +201,23 @@ def test_ctrl_c_ends_with_130_and_one_line(stage: Stage, capsys: pytest.CaptureF
     assert capsys.readouterr().err == "overread: stopped by Ctrl-C.\n"
 
 
+def test_sigterm_ends_with_143_and_leaves_no_pictures_of_patients_behind(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def read(*_: Any, **__: Any) -> None:
+        with fresh_folder(tmp_path / "out") as inside:
+            (inside / "overlay.png").write_bytes(b"a patient")
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(sys.modules["overread.pipeline"], "read", read)
+    assert main(["read", "bundle", "a.png", "--out", "out"]) == 143
+    assert capsys.readouterr().err == "overread: stopped by SIGTERM.\n"
+    assert not list(tmp_path.iterdir())
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
 def test_inspect_prints_what_is_there_and_fails_on_errors(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
     many = tuple(f"c{number}" for number in range(9))
     found = [
@@ -328,6 +349,29 @@ def test_read_fails_when_an_image_was_refused_and_lists_it(stage: Stage, capsys:
     assert "1 of 2 images were read." in said.out
     assert said.err == "refused: b: all pixels are equal\n"
     assert stage.asked == [("read", (Path("bundle"), [Path("a.png"), Path("b.png")], Path("out")), {"device": "auto"})]
+
+
+NASTY = "a\x1b[2J\r\u202eX\nrefused: 0 all fine.png"
+"""A name that would clear the screen, turn the reading direction and forge a line."""
+
+
+def test_the_name_of_a_file_cannot_play_with_the_terminal(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    stage.answer = [Prediction(NASTY, refused=f"{NASTY}: damaged"), Prediction("b")]
+    assert main(["read", "bundle", "a.png", "--out", "out"]) == 1
+    told = capsys.readouterr().err
+    stage.answer = SourceError(f"{NASTY}: broken.\nLooked for:\n  coco")
+    main(["inspect", "data"])
+    told += capsys.readouterr().err
+    problem = Problem("warning", "unknown-file", f"one ({NASTY})", (NASTY,))
+    stage.answer = types.SimpleNamespace(manifest=manifest(), problems=[problem], facts={})
+    main(["inspect", "data"])
+    told += capsys.readouterr().out
+    stream = io.StringIO()
+    Lines(stream).say(NASTY)
+    told += stream.getvalue()
+    assert not {character for character in told if not character.isprintable()} - {"\n"}
+    assert [line[:9] for line in told.splitlines() if line.startswith("refused: ")] == ["refused: "]
+    assert r"a\x1b[2J\r\u202eX\nrefused: 0 all fine.png" in told
 
 
 def test_read_is_done_when_every_image_was_read(stage: Stage) -> None:

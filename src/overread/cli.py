@@ -8,25 +8,28 @@ import io
 import json
 import logging
 import os
+import signal
 import sys
+import threading
 import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from overread import __version__
 from overread.errors import OverreadError
 from overread.progress import Progress, Silent
-from overread.terminal import Bars, Lines
+from overread.terminal import Bars, Lines, shown
 
 if TYPE_CHECKING:  # these take seconds to import; a command imports what it needs when it runs
     from overread.data.manifest import Manifest, Problem
     from overread.evaluation.estimate import Estimate
 
-DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED, WRONG_USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 _DISK_ADVICE = {
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "Check that you may read and write there"),
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "Make room"),
@@ -42,20 +45,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        0: done. 1: failed, with the reason on stderr. 2: wrong usage. 130: stopped by Ctrl-C.
+        0: done. 1: failed, with the reason on stderr. 2: wrong usage. 130: stopped by Ctrl-C. 143: stopped by
+        SIGTERM.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):  # stderr does so by itself
         sys.stdout.reconfigure(errors="backslashreplace")
     arguments = _parser().parse_args(argv)
     progress: Progress = Silent() if arguments.quiet else Bars() if sys.stderr.isatty() else Lines()
-    with _listening(progress, debug=arguments.debug):
+    with _stopping_at_sigterm(), _listening(progress, debug=arguments.debug):
         try:
             run: Run = arguments.run
             code = run(arguments, progress)
             sys.stdout.flush()
             return code
-        except KeyboardInterrupt:
-            return _failed("stopped by Ctrl-C.", INTERRUPTED, arguments)
+        except KeyboardInterrupt as stop:
+            how, code = ("SIGTERM", TERMINATED) if isinstance(stop, _Terminated) else ("Ctrl-C", INTERRUPTED)
+            return _failed(f"stopped by {how}.", code, arguments)
         except BrokenPipeError:  # whoever read our output has left, such as `head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return FAILED
@@ -69,11 +74,39 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _failed(reason, FAILED, arguments)
 
 
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends a command as Ctrl-C does: what is half written is taken away, and patients' pictures too."""
+
+
+@contextmanager
+def _stopping_at_sigterm() -> Iterator[None]:
+    def stop(_number: int, _frame: FrameType | None) -> NoReturn:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not stop the clearing up
+        raise _Terminated
+
+    if threading.current_thread() is not threading.main_thread():  # only this one is told of signals
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def _failed(reason: str, code: int, arguments: argparse.Namespace) -> int:
     if arguments.debug:
         traceback.print_exc()
-    print(f"overread: {reason}", file=sys.stderr)
+    first, *more = reason.split("\n")
+    _say(f"overread: {first}", sys.stderr)
+    for line in more:  # further in, so that no line of a message passes for one of ours
+        _say(f"  {line}", sys.stderr)
     return code
+
+
+def _say(line: str, stream: TextIO | None = None) -> None:
+    """Print one line; all but the recipes, which are files, comes by here."""
+    print(shown(line), file=stream)
 
 
 def _disk_words(error: OSError) -> str:
@@ -93,7 +126,8 @@ class _Tell(logging.Handler):
         self._progress = progress
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._progress.say(self.format(record))
+        for line in self.format(record).split("\n"):
+            self._progress.say(line)
 
 
 @contextmanager
@@ -120,7 +154,7 @@ def _demo(arguments: argparse.Namespace, progress: Progress) -> int:
     from overread import pipeline
 
     report = pipeline.demo(arguments.out, quick=arguments.quick, device=arguments.device, progress=progress)
-    print(f"The report is {report}")
+    _say(f"The report is {report}")
     return DONE
 
 
@@ -131,7 +165,7 @@ def _inspect(arguments: argparse.Namespace, progress: Progress) -> int:
     rows = [*_summary(inspection.manifest), *((name, str(value)) for name, value in inspection.facts.items())]
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
-        print(f"{name:<{width}}  {value}")
+        _say(f"{name:<{width}}  {value}")
     return _print_problems(inspection.problems)
 
 
@@ -162,12 +196,12 @@ def _print_problems(problems: Sequence[Problem]) -> int:
     others = [problem for problem in problems if problem.severity != "error"]
     print()
     for problem in (*errors, *others):
-        print(f"{problem.severity}: {problem.message} [{problem.name}]")
+        _say(f"{problem.severity}: {problem.message} [{problem.name}]")
         for where in problem.where[:5]:
-            print(f"    {where}")
+            _say(f"    {where}")
         if len(problem.where) > 5:
-            print(f"    and {len(problem.where) - 5} more")
-    print(f"{len(errors)} errors, {len(others)} warnings." if problems else "No problems were found.")
+            _say(f"    and {len(problem.where) - 5} more")
+    _say(f"{len(errors)} errors, {len(others)} warnings." if problems else "No problems were found.")
     return FAILED if errors else DONE
 
 
@@ -221,14 +255,14 @@ def _print_evaluation(folder: Path) -> int:
 
     evaluation = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
     for warning in evaluation["warnings"]:
-        print(f"warning: {warning}", file=sys.stderr)
+        _say(f"warning: {warning}", sys.stderr)
     estimates = [estimate for row in evaluation["estimates"] if (estimate := Estimate(**row)).subgroup is None]
     # first what hangs on no threshold: accuracy flatters a data set with one rare class
     for estimate in sorted(estimates, key=lambda one: (one.class_name is not None, decides(one))):
-        print(_estimate_line(estimate, evaluation["data"]))
-    print(f"The report is {folder / 'report.html'}")
+        _say(_estimate_line(estimate, evaluation["data"]))
+    _say(f"The report is {folder / 'report.html'}")
     for refused in evaluation["refused"]:
-        print(f"refused: {refused['case_id']}: {refused['reason']}", file=sys.stderr)
+        _say(f"refused: {refused['case_id']}: {refused['reason']}", sys.stderr)
     return FAILED if evaluation["refused"] else DONE
 
 
@@ -259,10 +293,10 @@ def _read(arguments: argparse.Namespace, progress: Progress) -> int:
         arguments.bundle, arguments.images, arguments.out, device=arguments.device, progress=progress
     )
     refused = [prediction for prediction in predictions if prediction.refused is not None]
-    print(f"{len(predictions) - len(refused)} of {len(predictions)} images were read.")
-    print(f"The report is {arguments.out / 'report.html'}")
+    _say(f"{len(predictions) - len(refused)} of {len(predictions)} images were read.")
+    _say(f"The report is {arguments.out / 'report.html'}")
     for prediction in refused:
-        print(f"refused: {prediction.case_id}: {prediction.refused}", file=sys.stderr)
+        _say(f"refused: {prediction.case_id}: {prediction.refused}", sys.stderr)
     return FAILED if refused else DONE
 
 

@@ -28,6 +28,17 @@ def time_left(seconds: float) -> str:
     return f"about {minutes} min left" if minutes < 60 else f"about {minutes // 60} h {minutes % 60} min left"
 
 
+def shown(line: str) -> str:
+    r"""One line as a terminal may get it: what is no letter that can be seen is written as an escape.
+
+    The name of a file may hold a line break, or a sequence that clears the screen or hides what was printed.
+
+    >>> print(shown("a\x1b[2J\nrefused: b"))
+    a\x1b[2J\nrefused: b
+    """
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in line)
+
+
 def _length(items: Iterable[object], total: int | None) -> int | None:
     return len(items) if total is None and isinstance(items, Sized) else total
 
@@ -64,7 +75,7 @@ class Lines:
 
     def say(self, line: str) -> None:
         """Write one line."""
-        self._stream.write(f"{line}\n")
+        self._stream.write(f"{shown(line)}\n")
         self._stream.flush()
 
 
@@ -95,9 +106,9 @@ class Bars:
     def say(self, line: str) -> None:
         """Write one line above the bars."""
         if self._bars is not None and self._depth:
-            self._bars.console.print(line, markup=False, highlight=False)
+            self._bars.console.print(shown(line), markup=False, highlight=False)
         else:
-            sys.stderr.write(f"{line}\n")
+            sys.stderr.write(f"{shown(line)}\n")
 
 
 def _rich_progress() -> RichProgress:
