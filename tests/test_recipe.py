@@ -137,6 +137,28 @@ def test_a_setting_of_the_family_is_not_bent_either(line: str) -> None:
         Recipe.from_toml(f'name = "a"\n[model]\n{line}', where="a").resolved()
 
 
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("[augmentation]\nzoom = [3.0, 0.1]", "augmentation.zoom"),
+        ("[augmentation]\nzoom = [1.0, 1e9]", "augmentation.zoom"),
+        ("[augmentation]\nzoom = [1e-9, 1.0]", "augmentation.zoom"),
+        ("[augmentation]\ncrop = 1000000000", "augmentation.crop"),
+        ("[training]\nwarmup_epochs = 1e300", "training.warmup_epochs"),
+        ("[training]\nclip_norm = 1e300", "training.clip_norm"),
+        ("[training]\nclip_norm = inf", "training.clip_norm"),
+        ("[training]\nstep_epochs = 1000000000000", "training.step_epochs"),
+        ('[[preprocessing.steps]]\nstep = "resize"\nfactor = 1e9', "preprocessing.steps"),
+        ('[[preprocessing.steps]]\nstep = "resize"\nfactor = 1e-9', "preprocessing.steps"),
+        ('[[preprocessing.steps]]\nstep = "window"\ncentre = 1e300\nwidth = 5', "preprocessing.steps"),
+        ('[[preprocessing.steps]]\nstep = "window"\ncentre = 0\nwidth = 1e-300', "preprocessing.steps"),
+        ('[[preprocessing.steps]]\nstep = "min-max"\nhigh = 1e300', "preprocessing.steps"),
+    ],
+)
+def test_numbers_that_would_fail_in_the_training_are_refused_before_it(text: str, place: str) -> None:
+    assert place in refusal(f'name = "a"\n{text}')
+
+
 def test_none_may_be_said_of_a_setting_of_the_family_too() -> None:
     assert (
         Recipe.from_toml('name = "a"\n[model]\nloss = "none"', where="a").resolved().model.options.get("loss") is None

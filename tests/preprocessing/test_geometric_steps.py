@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from overread.errors import InputError
 from overread.image import Geometry, Image
 from overread.preprocessing import prepare
 from overread.preprocessing.section import step_from
@@ -99,3 +100,9 @@ def test_longest_caps_the_factor() -> None:
 def test_a_size_that_is_said_twice_or_not_at_all_is_refused(given: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="Resize"):
         step_from({"step": "resize", **given})
+
+
+def test_an_image_that_would_become_giant_is_refused_with_the_sizes() -> None:
+    image = Image(np.ones((1, 3, 2000), dtype=np.float32))
+    with pytest.raises(InputError, match="3 x 2000 would become 48 x 32000"):
+        step_from({"step": "resize", "factor": 16})(image)

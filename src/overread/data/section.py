@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+_Zoom = Annotated[float, Field(ge=0.1, le=10)]
 
 
 class DataSection(BaseModel):
@@ -36,8 +38,9 @@ class AugmentationSection(BaseModel):
         quarter_turns: turn by 0, 90, 180 or 270 degrees.
         rotation_degrees: turn by up to this angle, either way.
         shift: move by up to this share of the size.
-        zoom: (low, high), enlarge by a factor drawn between them.
-        crop: side in pixels of a random square that is cut out (after the zoom); None keeps the whole image.
+        zoom: (low, high), enlarge by a factor drawn between them; each in [0.1, 10].
+        crop: side in pixels, in [32, 4096], of a random square that is cut out (after the zoom); None keeps the whole
+            image.
         brightness: add up to this share of the image's own range.
         contrast: stretch by a factor between 1 - contrast and 1 + contrast.
         noise: standard deviation of added noise, as a share of the image's own range.
@@ -50,8 +53,15 @@ class AugmentationSection(BaseModel):
     quarter_turns: bool = False
     rotation_degrees: Annotated[float, Field(ge=0, le=180)] = 0.0
     shift: Annotated[float, Field(ge=0, le=0.5)] = 0.0
-    zoom: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (1.0, 1.0)
-    crop: Annotated[int, Field(ge=32)] | None = None
+    zoom: tuple[_Zoom, _Zoom] = (1.0, 1.0)
+    crop: Annotated[int, Field(ge=32, le=4096)] | None = None
     brightness: Annotated[float, Field(ge=0, le=1)] = 0.0
     contrast: Annotated[float, Field(ge=0, le=1)] = 0.0
     noise: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+    @field_validator("zoom")
+    @classmethod
+    def _ordered(cls, zoom: tuple[float, float]) -> tuple[float, float]:
+        if zoom[0] > zoom[1]:
+            raise ValueError(f"the lower factor comes first; found {list(zoom)}")
+        return zoom

@@ -8,10 +8,12 @@ import numpy as np
 from PIL import Image as Pillow
 from pydantic import Field, model_validator
 
+from overread.errors import InputError
 from overread.image import Affine, Image, Pixels
-from overread.preprocessing.step import Step, history_line, require_flat, steps
+from overread.preprocessing.step import Intensity, Step, history_line, require_flat, steps
 
-Side = Annotated[int, Field(ge=1, le=16_384)]
+MAX_SIDE = 16_384
+Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
 
 
 @steps.add("resize")
@@ -24,16 +26,16 @@ class Resize(Step):
     Args:
         height: rows of the result.
         width: columns of the result.
-        factor: new size over old size.
+        factor: new size over old size, in [0.01, 16].
         longest: with `factor`: the longer side is not made longer than this many pixels.
         pad_value: what the padding holds; None takes the image's own minimum.
     """
 
     height: Side | None = None
     width: Side | None = None
-    factor: Annotated[float, Field(gt=0, le=64)] | None = None
+    factor: Annotated[float, Field(ge=0.01, le=16)] | None = None
     longest: Side | None = None
-    pad_value: float | None = None
+    pad_value: Intensity | None = None
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -49,7 +51,7 @@ class Resize(Step):
         """The image in its new size, in the same units.
 
         Raises:
-            InputError: for a volume.
+            InputError: for a volume, or a result of more than MAX_SIDE pixels a side.
         """
         require_flat(image, self)
         rows, columns = image.shape
@@ -70,7 +72,13 @@ class Resize(Step):
         scale = self.factor or 1.0
         if self.longest is not None:
             scale = min(scale, self.longest / max(rows, columns))
-        return max(1, round(rows * scale)), max(1, round(columns * scale)), scale
+        height, width = max(1, round(rows * scale)), max(1, round(columns * scale))
+        if max(height, width) > MAX_SIDE:
+            raise InputError(
+                f"'resize' makes images of up to {MAX_SIDE} pixels a side; an image of {rows} x {columns} would become "
+                f"{height} x {width}. Give a smaller factor, or longest."
+            )
+        return height, width, scale
 
 
 def scaling(column_step: float, row_step: float, *, left: float = 0, top: float = 0) -> Affine:

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from overread.errors import InputError
 from overread.image import Image
-from overread.preprocessing.step import Step, history_line, steps
+from overread.preprocessing.step import Intensity, Step, history_line, steps
 
 Percent = Annotated[float, Field(ge=0, le=100)]
 Positive = Annotated[float, Field(gt=0)]
@@ -43,8 +43,8 @@ class Window(Step):
             to numbers that are no Hounsfield units gives a picture that looks right and is not.
     """
 
-    centre: float | None = None
-    width: Positive | None = None
+    centre: Intensity | None = None
+    width: Annotated[float, Field(ge=1e-9, le=1e12)] | None = None
     units: Literal["HU", "stored", "normalised"] = "HU"
 
     @model_validator(mode="after")
@@ -113,8 +113,8 @@ class MinMax(Step):
     All channels are stretched alike, so that colours keep their relation.
     """
 
-    low: float = 0.0
-    high: float = 1.0
+    low: Intensity = 0.0
+    high: Intensity = 1.0
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from overread.catalogue import Catalogue
 from overread.errors import InputError
 from overread.image import Image
+
+Intensity = Annotated[float, Field(ge=-1e12, le=1e12)]
+"""A value of a pixel as a recipe may name it; beyond, float32 arithmetic with it gives nothing but one value."""
 
 
 class Step(BaseModel, ABC):

@@ -33,9 +33,9 @@ class TrainingSection(BaseModel):
     learning_rate: Annotated[float, Field(gt=0, le=10)] = 1e-3
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 1e-2
     schedule: str = "cosine"
-    warmup_epochs: Annotated[float, Field(ge=0)] = 1.0
-    step_epochs: Annotated[int, Field(ge=1)] = 10
-    clip_norm: Annotated[float, Field(gt=0)] | None = 5.0
+    warmup_epochs: Annotated[float, Field(ge=0, le=1000)] = 1.0
+    step_epochs: Annotated[int, Field(ge=1, le=100_000)] = 10
+    clip_norm: Annotated[float, Field(gt=0, le=1e6)] | None = 5.0
     average: Annotated[float, Field(gt=0, lt=1)] | None = None
     keep: Literal["best", "last"] = "best"
     precision: Literal["float32", "bf16"] = "float32"
