@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 
 from overread.bundle import Bundle, FoldRecord, bundle_folder, fold_weights, load_bundle, save_bundle
 from overread.errors import BundleError, OutputExists
@@ -216,6 +217,11 @@ def test_a_weights_file_that_leads_elsewhere_is_refused(saved, name):
         {"recipe": {"name": "little", "trainnig": {}}},
         {"recipe": {"name": "little", "preprocessing": {"steps": [{"step": "windwo"}]}}},
         {"channels": "many"},
+        {"channels": 9},
+        {"classes": []},
+        {"classes": ["a", "a"]},
+        {"threshold": 5.0},
+        {"threshold": -0.1},
         {"more": 1},
     ],
 )
@@ -243,6 +249,17 @@ def test_weights_that_are_no_safetensors_are_refused_even_with_a_fitting_digest(
     sha256 = hashlib.sha256(b"not tensors").hexdigest()
     with pytest.raises(BundleError, match="no safetensors file"):
         fold_weights(saved, replace(_record(0), weights_file="fold-0.safetensors", sha256=sha256))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused_even_with_a_fitting_digest(saved, value):
+    file = saved / "fold-0.safetensors"
+    weights = load_file(file)
+    weights["layer.weight"][1, 1] = value
+    save_file(weights, file)
+    sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+    with pytest.raises(BundleError, match=r"'layer\.weight' hold NaN or infinity"):
+        fold_weights(saved, replace(_record(0), weights_file=file.name, sha256=sha256))
 
 
 # --- writing --------------------------------------------------------------------------------------------------------

@@ -13,9 +13,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final
 
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter
 
 from overread.data.manifest import Task
 from overread.errors import BundleError, InputError, OutputExists
@@ -63,6 +63,12 @@ class FoldRecord:
     sha256: str | None = None
 
 
+def _each_once(classes: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(classes)) < len(classes):
+        raise ValueError(f"every class has a name of its own; found {list(classes)}")
+    return classes
+
+
 @dataclass(frozen=True, kw_only=True)
 class Bundle:
     """A trained model with its contract: one network a fold, what goes into it and how good it was found to be.
@@ -77,7 +83,7 @@ class Bundle:
         source: the name of the source that read that data set.
         simulated: whether it learned from simulated images; said wherever it is used.
         folds: one record a network, in order.
-        threshold: a mark is counted from this score on.
+        threshold: a mark is counted from this score on, in [0, 1].
         seen: digests of all images that it learned from, to notice when it is shown one of them again.
         evaluation: how good it was found to be, as JSON of `Estimate`s.
         intended_use: what it is for and what not, in words.
@@ -91,13 +97,13 @@ class Bundle:
     name: str
     recipe: Recipe
     task: Task
-    classes: tuple[str, ...]
-    channels: int
+    classes: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_each_once)]
+    channels: Annotated[int, Field(ge=1, le=3)]
     manifest_fingerprint: str
     source: str
     simulated: bool
     folds: tuple[FoldRecord, ...]
-    threshold: float
+    threshold: Annotated[float, Field(ge=0, le=1)]
     seen: tuple[str, ...]
     evaluation: tuple[dict[str, Any], ...]
     intended_use: str
@@ -189,7 +195,7 @@ def load_bundle(path: Path) -> Bundle:
     folder = bundle_folder(path)
     bundle = _read(folder)
     if [record.index for record in bundle.folds] != list(range(len(bundle.folds))) or not bundle.folds:
-        raise _refused(CONTENTS, "its folds are not numbered 0, 1, 2 ...")
+        raise refusal(CONTENTS, "its folds are not numbered 0, 1, 2 ...")
     for record in bundle.folds:
         _checked_weights(folder, record)
     return bundle
@@ -203,16 +209,19 @@ def fold_weights(folder: Path, record: FoldRecord) -> dict[str, Tensor]:
         record: which fold.
 
     Raises:
-        BundleError: for a file that is missing, changed or no safetensors file.
+        BundleError: for a file that is missing, changed or no safetensors file, and for weights that are no numbers.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load
 
     content = _checked_weights(folder, record)
     try:
-        return load(content)
+        weights = load(content)
     except SafetensorError as error:
-        raise _refused(_weights_file(record.index), "it is no safetensors file") from error
+        raise refusal(_weights_file(record.index), "it is no safetensors file") from error
+    if broken := [name for name, tensor in weights.items() if not tensor.isfinite().all()]:
+        raise refusal(_weights_file(record.index), f"its weights '{broken[0]}' hold NaN or infinity")
+    return weights
 
 
 def _weights_file(index: int) -> str:
@@ -223,13 +232,13 @@ def _checked_weights(folder: Path, record: FoldRecord) -> bytes:
     """The bytes of a weights file, which are those that were written."""
     name = _weights_file(record.index)
     if record.weights_file != name:  # never a path that leads out of the bundle
-        raise _refused(CONTENTS, f"fold {record.index} names the weights file {record.weights_file!r}, not '{name}'")
+        raise refusal(CONTENTS, f"fold {record.index} names the weights file {record.weights_file!r}, not '{name}'")
     try:
         content = (folder / name).read_bytes()
     except OSError as error:
-        raise _refused(name, f"it is missing or cannot be read ({error.strerror})") from error
+        raise refusal(name, f"it is missing or cannot be read ({error.strerror})") from error
     if _sha256(content) != record.sha256:
-        raise _refused(name, f"its {len(content)} bytes are not those that were written (another SHA-256)")
+        raise refusal(name, f"its {len(content)} bytes are not those that were written (another SHA-256)")
     return content
 
 
@@ -287,11 +296,11 @@ def _read(folder: Path) -> Bundle:
         text = (folder / CONTENTS).read_bytes().decode("utf-8")
         found = json.loads(text)
     except OSError as error:
-        raise _refused(CONTENTS, f"it is missing or cannot be read ({error.strerror})") from error
+        raise refusal(CONTENTS, f"it is missing or cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
-        raise _refused(CONTENTS, "it is no JSON; perhaps it was cut short") from error
+        raise refusal(CONTENTS, "it is no JSON; perhaps it was cut short") from error
     if not isinstance(found, dict) or found.get("format") != _FORMAT:
-        raise _refused(CONTENTS, f"it does not say to be of the format '{_FORMAT}'")
+        raise refusal(CONTENTS, f"it does not say to be of the format '{_FORMAT}'")
     if found.get("version") != _VERSION:
         raise BundleError(
             f"{CONTENTS}: this bundle has version {found.get('version')!r} of the format; this Overread reads version "
@@ -302,11 +311,11 @@ def _read(folder: Path) -> Bundle:
     except (ValueError, RecursionError):  # NaN, or text that is no Unicode
         unchanged = False
     if not unchanged:
-        raise _refused(CONTENTS, "its content is not what was written (another SHA-256)")
+        raise refusal(CONTENTS, "its content is not what was written (another SHA-256)")
     try:
         return _adapter().validate_python(found["content"])
     except (ValueError, InputError) as error:
-        raise _refused(CONTENTS, f"this Overread does not know what it says: {_first_line(error)}") from error
+        raise refusal(CONTENTS, f"this Overread does not know what it says: {_first_line(error)}") from error
 
 
 def _first_line(error: Exception) -> str:
@@ -327,7 +336,8 @@ def _to_disk(file: Path) -> None:
         os.fsync(opened.fileno())
 
 
-def _refused(file: str, why: str) -> BundleError:
+def refusal(file: str, why: str) -> BundleError:
+    """What is said of a bundle that is not used."""
     return BundleError(
         f"{file}: this bundle is not used, because {why}. Copy the bundle again from where it was made, or train again."
     )

@@ -1,13 +1,17 @@
 """A recipe that cannot serve a data set is refused before any image is looked at."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from overread.bundle import Bundle, FoldRecord, save_bundle
 from overread.data.manifest import Case, ImageRef, Manifest
-from overread.errors import RecipeError
+from overread.errors import BundleError, RecipeError
 from overread.finding import Finding, Region
-from overread.pipeline.assembly import check_family
+from overread.models.contract import Shape
+from overread.pipeline.assembly import build_model, check_family, load_ensemble
 from overread.recipe import Recipe
 
 LABELS = Manifest(
@@ -73,3 +77,48 @@ def test_what_does_not_fit_is_named_with_the_setting_to_change(manifest: Manifes
 def test_what_fits_passes() -> None:
     check_family(recipe('[model]\nfamily = "cnn"\n[inference]\nmirrored = true'), LABELS)
     check_family(recipe('[model]\nfamily = "mask-rcnn"\n[augmentation]\nquarter_turns = true'), BOXES)
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Bundle:
+    small = recipe('[model]\nfamily = "cnn"\nbackbone = "resnet18"')
+    weights = build_model(small, Shape("single-label", 2, 1), pretrained=False).state_dict()
+    record = FoldRecord(index=0, steps=(), epoch=0, n_fit=1, n_validation=1, n_test=1)
+    made = Bundle(
+        name="a",
+        recipe=small,
+        task="single-label",
+        classes=("no", "yes"),
+        channels=1,
+        manifest_fingerprint="f",
+        source="test",
+        simulated=False,
+        folds=(record,),
+        threshold=0.5,
+        seen=(),
+        evaluation=(),
+        intended_use="",
+        environment={},
+        created="",
+        image_facts={},
+    )
+    return save_bundle(tmp_path / "bundle", made, [weights])
+
+
+def test_a_bundle_whose_parts_fit_is_made_into_networks(bundle: Bundle, tmp_path: Path) -> None:
+    assert load_ensemble(bundle, tmp_path / "bundle", device="cpu").classes == ("no", "yes")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"classes": ("a", "b", "c")}, r"fold-0\.safetensors: .*3 classes and 1 channels .* expected \(3"),
+        ({"channels": 3}, r"fold-0\.safetensors: .*2 classes and 3 channels"),
+        ({"task": "boxes"}, r"bundle\.json: .*taught boxes; the family 'cnn' learns single-label or multi-label"),
+    ],
+)
+def test_a_bundle_whose_parts_do_not_fit_is_refused_with_both(
+    bundle: Bundle, tmp_path: Path, change: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(BundleError, match=said):
+        load_ensemble(replace(bundle, **change), tmp_path / "bundle", device="cpu")

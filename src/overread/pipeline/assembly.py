@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 
-from overread.bundle import Bundle, fold_weights
+from overread.bundle import CONTENTS, Bundle, fold_weights, refusal
 from overread.data.manifest import Manifest, Task
 from overread.data.section import AugmentationSection
 from overread.errors import InputError, RecipeError, UnknownName
@@ -120,13 +120,24 @@ def load_ensemble(bundle: Bundle, folder: Path, *, device: str) -> Ensemble:
     """The networks of a bundle, all folds.
 
     Raises:
-        BundleError: weights that are missing or changed.
+        BundleError: weights that are missing, changed, or not those of the network that the bundle describes.
     """
+    family = models.get(bundle.recipe.model.family)
+    if bundle.task not in family.tasks:
+        raise refusal(
+            CONTENTS,
+            f"it says that its model was taught {bundle.task}; the family '{bundle.recipe.model.family}' learns "
+            f"{' or '.join(family.tasks)}",
+        )
     shape = Shape(bundle.task, len(bundle.classes), bundle.channels)
     networks = []
     for record in bundle.folds:
         model = build_model(bundle.recipe, shape, pretrained=False)
-        model.load_state_dict(fold_weights(folder, record))
+        weights = fold_weights(folder, record)
+        try:
+            model.load_state_dict(weights)
+        except RuntimeError as error:
+            raise refusal(str(record.weights_file), _misfit(weights, model, bundle)) from error
         networks.append((model.to(memory_format=torch.channels_last), record.steps))
     return ensemble_of(
         networks,
@@ -136,4 +147,16 @@ def load_ensemble(bundle: Bundle, folder: Path, *, device: str) -> Ensemble:
         channels=bundle.channels,
         device=device_for(device),
         bundle_id=bundle.bundle_id,
+    )
+
+
+def _misfit(weights: Mapping[str, torch.Tensor], model: Model, bundle: Bundle) -> str:
+    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    wrong = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
+    first = next(iter(wrong), "of some other kind")
+    return (
+        f"its weights do not fit the network of {len(bundle.classes)} classes and {bundle.channels} channels that "
+        f"{CONTENTS} describes: '{first}' has the shape {found.get(first, 'absent')}, expected "
+        f"{wanted.get(first, 'absent')}"
     )
