@@ -270,6 +270,14 @@ def test_a_stream_that_announces_another_size_is_refused_before_it_is_decoded(tm
         read(encapsulated(tmp_path / "a", frame.replace(small, giant, 1), syntax))
 
 
+def test_a_note_in_a_jpeg_is_not_taken_for_its_header(tmp_path: Path) -> None:
+    frame = FRAMES["1.2.840.10008.1.2.4.50"].replace(bytes([0, 24, 0, 32]), (65500).to_bytes(2, "big") * 2, 1)
+    note = FRAMES["1.2.840.10008.1.2.4.90"][:60]
+    frame = frame[:2] + b"\xff\xfe" + (len(note) + 2).to_bytes(2, "big") + note + frame[2:]
+    with pytest.raises(UnreadableImage, match=r"announces \(65500, 65500\)"):
+        read(encapsulated(tmp_path / "a", frame, "1.2.840.10008.1.2.4.50"))
+
+
 def test_a_jpeg_in_dicom_that_ends_early_is_refused_though_its_end_is_there(tmp_path: Path) -> None:
     syntax = "1.2.840.10008.1.2.4.50"
     frame = FRAMES[syntax]

@@ -36,7 +36,8 @@ class Header:
 
 def header_of(stream: bytes) -> Header | None:
     """The header of a stream; None where there is none that is known."""
-    if (start := stream[:512].find(_J2K)) >= 0:  # also within the boxes of a JP2 file
+    start = -1 if stream.startswith(_SOI) else stream[:512].find(_J2K)  # also within the boxes of a JP2 file
+    if start >= 0:
         # ITU-T T.800, A.5.1: size of the reference grid, offset of the image in it, two of tiles, components
         size = stream[start + 8 : start + 42]
         right, bottom, left, top = (int.from_bytes(size[at : at + 4], "big") for at in (0, 4, 8, 12))

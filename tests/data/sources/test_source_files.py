@@ -9,6 +9,8 @@ import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from overread.data.sources import open_data
 from overread.data.sources.files import case_ids, integer_pixels, is_ignored, split_named_in, walk
@@ -142,6 +144,19 @@ def test_the_size_of_an_image_is_read_from_its_header(tmp_path: Path):
     assert size_px(tmp_path / "a.png") == (20, 30)
     assert size_px(tmp_path / "a.tif") == (20, 30)
     assert size_px(tmp_path / "broken.png") is None
+
+
+def test_a_dicom_header_with_a_word_as_its_size_gives_no_size(tmp_path: Path):
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.SOPClassUID, dataset.SOPInstanceUID = SecondaryCaptureImageStorage, "1.2.3"
+    dataset.Rows = dataset.Columns = 32
+    dataset.save_as(tmp_path / "a.dcm", enforce_file_format=True)
+    content = (tmp_path / "a.dcm").read_bytes()
+    assert size_px(tmp_path / "a.dcm") == (32, 32)
+    (tmp_path / "a.dcm").write_bytes(content.replace(b"US\x02\x00\x20\x00", b"LO\x02\x00ab"))
+    assert size_px(tmp_path / "a.dcm") is None
 
 
 def test_a_picture_that_asks_to_be_turned_is_noticed(tmp_path: Path):

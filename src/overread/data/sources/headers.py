@@ -108,8 +108,8 @@ def size_px(path: Path) -> tuple[int, int] | None:
     """(row, column) of a flat image; None where the header does not say."""
     if is_dicom(path):
         header = dicom_header(path)
-        rows, columns = text_of(header, "Rows"), text_of(header, "Columns")
-        return (int(rows), int(columns)) if rows and columns else None
+        rows, columns = text_of(header, "Rows") or "", text_of(header, "Columns") or ""
+        return (int(rows), int(columns)) if rows.isdecimal() and columns.isdecimal() else None
     if not path.is_file():
         return None
     try:
