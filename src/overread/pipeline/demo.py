@@ -13,8 +13,8 @@ from overread.progress import Progress
 from overread.recipe import load_recipe
 
 MARKER = "OVERREAD-DEMO"
-PATIENTS = 48
-SLICES = 5
+PATIENTS = 96
+SLICES = 3
 SIZE = 256
 QUICK_PATIENTS = 12
 QUICK_SLICES = 2
