@@ -1,8 +1,11 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from overread.export.display import shown
 from overread.image import Geometry, Image
+from overread.io import read
 
 
 def grey_of(image: Image) -> list[int]:
@@ -38,6 +41,30 @@ def test_other_grey_images_are_stretched_without_their_extremes() -> None:
 def test_colour_is_shown_as_it_is(top: int, scale: int) -> None:
     colours = np.array([[255, 0], [128, 7], [10, 200]], dtype=np.float32).reshape(3, 1, 2) * scale
     assert np.asarray(shown(Image(colours)).picture).tolist() == [[[255, 128, 10], [0, 7, 200]]]
+
+
+def test_grey_stored_as_colour_is_shown_like_any_other_grey() -> None:
+    dark = np.random.default_rng(0).integers(0, 9, (1, 40, 40)).astype(np.float32)
+    as_colour, as_grey = shown(Image(dark.repeat(3, axis=0))), shown(Image(dark))
+    assert as_colour.picture.tobytes() == as_grey.picture.tobytes()
+    assert as_colour.how == f"grey stored as colour, {as_grey.how}"
+
+
+def test_one_coloured_pixel_makes_a_picture_one_in_colour() -> None:
+    nearly = np.full((3, 4, 4), 7, dtype=np.float32)
+    nearly[2, 1, 1] = 90
+    view = shown(Image(nearly))
+    assert view.how == "colour as stored"
+    assert np.asarray(view.picture)[1, 1].tolist() == [7, 7, 90]
+
+
+@pytest.mark.data
+def test_real_fluorescence_stored_as_rgba_is_not_shown_black(real_data: Path) -> None:
+    whole = real_data / "dsb2018_original_layout"
+    dark = next(whole.glob("00071198*/images/*.png"))
+    stained = next(whole.glob("00ae65c1*/images/*.png"))
+    assert np.percentile(np.asarray(shown(read(dark)).picture), 99) == 255
+    assert shown(read(stained)).how == "colour as stored"
 
 
 def test_an_image_of_one_value_is_shown_and_said_so() -> None:

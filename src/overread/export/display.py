@@ -50,6 +50,8 @@ class Shown:
 def shown(image: Image) -> Shown:
     """Choose the grey scale: the file's own window, 40/400 HU for CT, else the 1-99 % range; colour stays as it is.
 
+    Three equal channels are grey and shown so: microscopes and screenshots store dark grey pictures as RGB.
+
     Args:
         image: as it was read. Of a volume the middle slice is shown, and said so.
     """
@@ -62,13 +64,17 @@ def shown(image: Image) -> Shown:
     if image.geometry is not None:
         column_mm, row_mm, _ = image.geometry.spacing_mm
         tall = row_mm / column_mm if 0.05 < row_mm / column_mm < 20 else 1.0
-    if pixels.shape[0] == 3 and image.units == "stored":
+    three = pixels.shape[0] == 3 and image.units == "stored"
+    grey_as_colour = three and bool((pixels == pixels[:1]).all())
+    if three and not grey_as_colour:
         top = 255.0 if pixels.max() <= 255 else 65535.0
         colour = np.clip(pixels / top, 0, 1)
         how = "colour as stored"
     else:
         grey, how = _grey(image, pixels[0])
-        if image.channels > 1:
+        if grey_as_colour:
+            how = f"grey stored as colour, {how}"
+        elif image.channels > 1:
             how = f"channel 1 of {image.channels}, {how}"
         colour = np.stack([grey] * 3)
     eight_bit = (np.moveaxis(colour, 0, 2) * 255 + 0.5).astype(np.uint8)
