@@ -28,6 +28,17 @@ def test_the_window_of_the_file_goes_first() -> None:
     assert "-600/1500" in shown(image).how
 
 
+def test_an_inversion_is_said_with_the_window_of_the_file() -> None:
+    turned = Image(
+        np.arange(12.0).reshape(1, 3, 4),
+        window=(923, 50),
+        history=("MONOCHROME1 inverted; window 100/50 of the file",),
+    )
+    assert shown(turned).how == "MONOCHROME1 inverted; window 100/50 of the file"
+    without = Image(turned.pixels, history=("MONOCHROME1 inverted",))
+    assert shown(without).how == "grey values from the 1st to the 99th percentile; MONOCHROME1 inverted"
+
+
 def test_other_grey_images_are_stretched_without_their_extremes() -> None:
     values = np.full((1, 100, 100), 100.0)
     values[0, :, 50:] = 200

@@ -72,6 +72,7 @@ def shown(image: Image) -> Shown:
         how = "colour as stored"
     else:
         grey, how = _grey(image, pixels[0])
+        how = _with_inversion(image, how)
         if grey_as_colour:
             how = f"grey stored as colour, {how}"
         elif image.channels > 1:
@@ -79,6 +80,14 @@ def shown(image: Image) -> Shown:
         colour = np.stack([grey] * 3)
     eight_bit = (np.moveaxis(colour, 0, 2) * 255 + 0.5).astype(np.uint8)
     return Shown(Picture.fromarray(eight_bit), where + how, tall)
+
+
+def _with_inversion(image: Image, how: str) -> str:
+    """The reader's words on MONOCHROME1 (PS3.3 C.7.6.3.1.2), which name the file's own window where it has one."""
+    line = next((line for line in image.history if line.startswith("MONOCHROME1")), None)
+    if line is None:
+        return how
+    return line if "; window " in line else f"{how}; {line}"
 
 
 def _grey(image: Image, pixels: Grey) -> tuple[Grey, str]:

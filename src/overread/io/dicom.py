@@ -188,8 +188,12 @@ def _bright_is_bright(
         total = float(values.max()) + float(values.min())
     else:
         total = float(_modality_values(path, dataset, ends)[0].sum())
-    turned = None if window is None else (total - window[0], window[1])
-    return total - values.astype(np.float64), turned, ("MONOCHROME1 inverted",)
+    inverted = total - values.astype(np.float64)
+    if window is None:
+        return inverted, None, ("MONOCHROME1 inverted",)
+    # The centre that people know is that of the file: the turned one stands nowhere in it.
+    line = f"MONOCHROME1 inverted; window {window[0]:g}/{window[1]:g} of the file"
+    return inverted, (total - window[0], window[1]), (line,)
 
 
 def _padding(dataset: Dataset, stored: NDArray[Any]) -> tuple[str, ...]:
