@@ -108,7 +108,15 @@ def test_the_lines_say_answer_truth_grey_scale_and_use(labelled: Callable[..., R
 
 def test_nothing_found_is_said_in_words(image: Image) -> None:
     lines = [line.text for line in compose(Reading(Prediction("a"), image, None, "a"), side_px=200).lines]
-    assert "Model: no marks" in lines
+    assert "Model: no marks - that does not mean no disease" in lines
+
+
+def test_a_picture_alone_says_which_model_marked_from_which_score_on(marked: Reading, image: Image) -> None:
+    lines = [line.text for line in compose(replace(marked, model="stones-3", threshold=0.294), side_px=200).lines]
+    assert "Model stones-3 (marks from score 0.29 on): 2 marks (1 cyst, 1 tumour)" in lines
+    nothing = Reading(Prediction("a"), image, None, "a", model="stones-3", threshold=0.294)
+    lines = [line.text for line in compose(nothing, side_px=200).lines]
+    assert "Model stones-3 (marks from score 0.29 on): no marks - that does not mean no disease" in lines
 
 
 def test_marks_on_a_volume_are_said_not_to_be_drawn() -> None:

@@ -17,7 +17,7 @@ from PIL import ImageDraw
 from overread.export.display import Shown, shown
 from overread.export.marking import PREDICTED, TRUE, Sheet, draw_marks, font, wrapped
 from overread.export.reading import Reading, exporters
-from overread.export.wording import NOT_FOR_DIAGNOSIS, answer_words, truth_words
+from overread.export.wording import NOT_FOR_DIAGNOSIS, answer_words, score_words, truth_words
 from overread.writing import write_whole
 
 PAPER, INK, ALARM = (255, 255, 255), (20, 20, 20), (176, 0, 32)
@@ -120,7 +120,7 @@ def _caption(reading: Reading, view: Shown | None, wordless: Sequence[str]) -> l
     if reading.prediction.refused is not None:
         lines.append(Line(answer_words(reading), "alarm"))
     else:
-        lines.append(Line(f"Model: {answer_words(reading)}", "predicted" if reading.marks and view else "plain"))
+        lines.append(Line(_model_words(reading), "predicted" if reading.marks and view else "plain"))
     truth = truth_words(reading)
     if truth is not None:
         lines.append(Line(f"Truth: {truth}", "true" if reading.true_marks and view else "plain"))
@@ -133,6 +133,16 @@ def _caption(reading: Reading, view: Shown | None, wordless: Sequence[str]) -> l
         lines.append(Line(f"Shown: {view.how}"))
     lines.append(Line(NOT_FOR_DIAGNOSIS))
     return lines
+
+
+def _model_words(reading: Reading) -> str:
+    """Whose answer it is and what it means: a picture is passed on without the page that it came with."""
+    head = "Model" if reading.model is None else f"Model {reading.model}"
+    marking = bool(reading.marks) or not reading.prediction.scores
+    if marking and reading.threshold is not None:
+        head += f" (marks from score {score_words(reading.threshold)} on)"
+    words = f"{head}: {answer_words(reading)}"
+    return words if reading.marks or not marking else f"{words} - that does not mean no disease"
 
 
 def _page(panels: Sequence[Picture.Image], lines: Sequence[Line], side_px: int) -> Picture.Image:

@@ -28,6 +28,10 @@ class Reading:
         simulated: whether the image is simulated, and shows no patient.
         learned_from: whether the model learned from this very image, pixel for pixel; its answer then says little.
         model_simulated: whether the model learned from simulated images, whatever this one is.
+        model: the name of the model; None where the page around the picture says it.
+        threshold: the model's marks are shown from this score on, in [0, 1]; None where they were not chosen by one.
+        classes: all that the model knows, so that a class keeps its colour from picture to picture; empty: those
+            of the marks.
     """
 
     prediction: Prediction
@@ -39,6 +43,9 @@ class Reading:
     simulated: bool = False
     learned_from: bool = False
     model_simulated: bool = False
+    model: str | None = None
+    threshold: float | None = None
+    classes: tuple[str, ...] = ()
 
     @property
     def marks(self) -> tuple[Finding, ...]:

@@ -111,6 +111,9 @@ class _Readings(Sequence[Reading]):
             simulated=is_simulated(file),
             learned_from=prediction.case_id in self._learned_from,
             model_simulated=self._bundle.simulated,
+            model=self._bundle.name,
+            threshold=self._bundle.threshold if self._bundle.task in ("boxes", "masks") else None,
+            classes=self._bundle.classes,
         )
 
 
