@@ -7,7 +7,7 @@ import pytest
 from PIL import Image as Picture
 
 from overread.data.manifest import Case
-from overread.export.marking import PREDICTED, TRUE, Sheet, draw_contour, draw_marks, font, wrapped
+from overread.export.marking import COLOURS, PREDICTED, TRUE, Sheet, draw_contour, draw_marks, font, wrapped
 from overread.export.overlay import NOT_FOR_DIAGNOSIS, compose, draw_overlay, export_overlays, file_names
 from overread.export.reading import Reading
 from overread.finding import Finding, Mask, Prediction, Region
@@ -76,6 +76,73 @@ def test_words_do_not_cover_each_other(square: Mask) -> None:
         assert bottom <= 800
         covered[round(top) : round(bottom), round(left) : round(right)] += 1
     assert (covered > 1).sum() < 0.05 * (covered > 0).sum()
+
+
+def test_words_hide_no_mark_where_there_is_room_around() -> None:
+    sheet = blank(100, 100, 8)
+    stones = [(40, 40), (45, 38), (45, 42), (35, 38), (35, 42), (40, 36), (40, 44)]
+    draw_marks(sheet, [Finding("stone", Region((x, y, x + 2, y + 2)), 0.3) for x, y in stones], None)
+    assert not sheet.wordless
+    for left, top, right, bottom in sheet.placed:
+        for x, y in stones:
+            assert right <= 8 * x or left >= 8 * (x + 2) or bottom <= 8 * y or top >= 8 * (y + 2)
+
+
+def test_words_that_stand_far_off_are_joined_with_their_mark_by_a_line() -> None:
+    sheet = blank(100, 100, 8)
+    ring = [(40, 48), (60, 48), (50, 44), (50, 52)]
+    around = [Finding("big", Region((x, y, x + 9, y + 3)), 0.3) for x, y in ring]
+    inner = Finding("stone", Region((54, 48, 56, 50)), 0.9)
+    draw_marks(sheet, [inner, *around], None, ("big", "stone"))
+    green = (np.asarray(sheet.picture) == COLOURS["green"]).all(axis=2)
+    left, top, right, bottom = (round(edge) for edge in sheet.placed[0])
+    outside = green.copy()
+    outside[top : bottom + 1, left : right + 1] = False
+    outside[48 * 8 - 2 : 50 * 8 + 2, 54 * 8 - 2 : 56 * 8 + 2] = False
+    assert outside.sum() >= 8
+
+
+@pytest.mark.parametrize("pixels", [4, 8, 11])
+def test_the_line_around_a_small_mark_leaves_its_inside_to_be_seen(pixels: int) -> None:
+    sheet = blank(40, 40, 1)
+    draw_contour(sheet, Finding("stone", Region((10, 10, 10 + pixels, 10 + pixels))), PREDICTED, width_px=3)
+    inside = np.asarray(sheet.picture)[11 : 10 + pixels, 11 : 10 + pixels]
+    assert (inside == 90).all()
+
+
+def test_each_class_has_a_colour_of_its_own_that_the_lines_name(image: Image) -> None:
+    cells = (Finding("WBC", Region((2, 2, 8, 8)), 0.9), Finding("RBC", Region((15, 9, 20, 15)), 0.8))
+    reading = Reading(Prediction("a", cells), image, None, "a", classes=("Platelets", "RBC", "WBC"))
+    made = compose(reading, side_px=600)
+    drawn = np.asarray(made.panels[1])
+    legend = [(line.text, line.ink) for line in made.lines if line.kind == "class"]
+    assert legend == [("RBC: green", COLOURS["green"]), ("WBC: yellow", COLOURS["yellow"])]
+    assert (drawn[2 * 20, 2 * 20 : 8 * 20] == COLOURS["yellow"]).all()
+    assert (drawn[9 * 20, 15 * 20 : 20 * 20] == COLOURS["green"]).all()
+    assert TRUE not in COLOURS.values()
+
+
+def test_with_one_class_the_line_of_the_model_is_the_legend(marked: Reading) -> None:
+    tumour = replace(marked, prediction=replace(marked.prediction, findings=marked.prediction.findings[:1]))
+    kinds = [line.kind for line in compose(tumour, side_px=200).lines]
+    assert "predicted" in kinds
+    assert "class" not in kinds
+
+
+def test_among_many_marks_the_truth_has_a_picture_of_its_own_with_the_missed_ones_framed(image: Image) -> None:
+    cells = [Finding("cell", Region((c, r, c + 2, r + 2))) for r in range(1, 19, 4) for c in range(1, 29, 5)]
+    found = tuple(replace(cell, score=0.9) for cell in cells[1:])
+    case = Case("a", "a", (), marks=tuple(cells))
+    made = compose(Reading(Prediction("a", found), image, case, "a"), side_px=600)
+    plain, model, truth = (np.asarray(panel) for panel in made.panels)
+    assert not (model == TRUE).all(axis=2).any()
+    assert not (truth == PREDICTED).all(axis=2).any()
+    framed = (truth[: 4 * 20, : 4 * 20] == TRUE).all(axis=2)
+    others = (truth[: 4 * 20, 5 * 20 : 9 * 20] == TRUE).all(axis=2)
+    assert framed[20:60, 20:60].sum() == others[20:60, 20:60].sum() > 0
+    assert framed.sum() > 2 * others.sum()
+    assert (plain[20:60, 20:60] == truth[20:60, 20:60])[4:-4, 4:-4].all()
+    assert any(line.text == "Truth: 30 marks (30 cell); framed: 1 missed (IoU below 0.5)" for line in made.lines)
 
 
 def test_too_many_marks_are_drawn_without_words_and_counted(image: Image) -> None:

@@ -15,13 +15,27 @@ from PIL import Image as Picture
 from PIL import ImageDraw
 
 from overread.export.display import Shown, shown
-from overread.export.marking import PREDICTED, TRUE, Sheet, draw_marks, font, wrapped
+from overread.export.marking import (
+    COLOURS,
+    FOUND_IOU,
+    PREDICTED,
+    TRUE,
+    Ink,
+    Sheet,
+    colour_names,
+    draw_marks,
+    draw_truth,
+    font,
+    missed_marks,
+    wrapped,
+)
 from overread.export.reading import Reading, exporters
 from overread.export.wording import NOT_FOR_DIAGNOSIS, answer_words, score_words, truth_words
 from overread.writing import write_whole
 
 PAPER, INK, ALARM = (255, 255, 255), (20, 20, 20), (176, 0, 32)
-SAMPLES = ("predicted", "true")
+MANY_MARKS = 20
+"""With more, the truth gets a picture of its own: its contours would hide those of the model."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +44,13 @@ class Line:
 
     Args:
         text: what it says.
-        kind: "alarm" stands out; "predicted" and "true" come after a sample of the contour that they explain.
+        kind: "alarm" stands out; "predicted", "class" and "true" come after a sample of the contour that they explain.
+        ink: the colour of that contour, where it has one.
     """
 
     text: str
-    kind: Literal["plain", "alarm", "predicted", "true"] = "plain"
+    kind: Literal["plain", "alarm", "predicted", "class", "true"] = "plain"
+    ink: Ink | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,25 +64,36 @@ class Composition:
 def compose(reading: Reading, *, side_px: int) -> Composition:
     """Draw the plain image and the same image with the marks, and find the words that belong to them.
 
+    Among many marks the truth stands in a third picture, where it is known, with a frame around what was missed.
+
     Args:
         reading: what to draw.
         side_px: the longer side of one picture, about; small images are enlarged by a whole factor.
     """
     if reading.image is None:
-        return Composition((), tuple(_caption(reading, None, ())))
+        return Composition((), tuple(_caption(reading, None)))
     view = shown(reading.image)
     plain = view.sized(side_px)
-    if reading.image.pixels.ndim == 4 or not (reading.marks or reading.true_marks):
-        return Composition((plain,), tuple(_caption(reading, view, ())))
     sheet = Sheet(plain.copy(), plain.width / view.picture.width, plain.height / view.picture.height)
-    draw_marks(sheet, reading.marks, reading.true_marks)
-    return Composition((plain, sheet.picture), tuple(_caption(reading, view, sheet.wordless)))
+    marks, truth = reading.marks, reading.true_marks or ()
+    if reading.image.pixels.ndim == 4 or not (marks or truth):
+        return Composition((plain,), tuple(_caption(reading, view)))
+    if not truth or max(len(marks), len(truth)) <= MANY_MARKS:
+        draw_marks(sheet, marks, truth, reading.marked_classes)
+        return Composition((plain, sheet.picture), tuple(_caption(reading, view, wordless=sheet.wordless)))
+    draw_marks(sheet, marks, None, reading.marked_classes)
+    missed = missed_marks(marks, truth)
+    beside = Sheet(plain.copy(), sheet.across, sheet.down)
+    draw_truth(beside, truth, missed)
+    lines = _caption(reading, view, wordless=sheet.wordless, n_missed=len(missed))
+    return Composition((plain, sheet.picture, beside.picture), tuple(lines))
 
 
 def draw_overlay(reading: Reading, *, side_px: int = 1024) -> Picture.Image:
     """Draw the plain image and, right of it, the same image with the marks; below, the answer in words.
 
-    What the model marks is a solid orange contour, the truth a dashed blue one, both on the edges of the pixels.
+    What the model marks is a solid contour in the colour of its class, orange where there is one class; the truth is
+    a dashed blue one. Both lie on the edges of the pixels.
     Without an image, a card with the reason of the refusal is drawn.
 
     Args:
@@ -113,17 +140,20 @@ def file_names(case_ids: Sequence[str]) -> list[str]:
     return names
 
 
-def _caption(reading: Reading, view: Shown | None, wordless: Sequence[str]) -> list[Line]:
+def _caption(
+    reading: Reading, view: Shown | None, *, wordless: Sequence[str] = (), n_missed: int | None = None
+) -> list[Line]:
     lines = [Line(reading.name)]
     if reading.simulated:
         lines.append(Line("SIMULATED IMAGE - says nothing about patients", "alarm"))
     if reading.prediction.refused is not None:
         lines.append(Line(answer_words(reading), "alarm"))
     else:
-        lines.append(Line(_model_words(reading), "predicted" if reading.marks and view else "plain"))
+        lines += _model_lines(reading, drawn=bool(reading.marks) and view is not None)
     truth = truth_words(reading)
     if truth is not None:
-        lines.append(Line(f"Truth: {truth}", "true" if reading.true_marks and view else "plain"))
+        missed = "" if n_missed is None else f"; framed: {n_missed} missed (IoU below {FOUND_IOU})"
+        lines.append(Line(f"Truth: {truth}{missed}", "true" if reading.true_marks and view else "plain", TRUE))
     if view is not None:
         if wordless:
             counts = ", ".join(f"{count} {label}" for label, count in Counter(wordless).most_common())
@@ -133,6 +163,16 @@ def _caption(reading: Reading, view: Shown | None, wordless: Sequence[str]) -> l
         lines.append(Line(f"Shown: {view.how}"))
     lines.append(Line(NOT_FOR_DIAGNOSIS))
     return lines
+
+
+def _model_lines(reading: Reading, *, drawn: bool) -> list[Line]:
+    """The answer and, where the model knows several classes, the colours of those that it marks."""
+    words, names = _model_words(reading), colour_names(reading.marked_classes)
+    if not drawn or len(names) == 1:
+        return [Line(words, "predicted" if drawn else "plain", PREDICTED)]
+    found = sorted({mark.label for mark in reading.marks})
+    colours = {label: names.get(label, "orange") for label in found}
+    return [Line(words), *(Line(f"{label}: {name}", "class", COLOURS[name]) for label, name in colours.items())]
 
 
 def _model_words(reading: Reading) -> str:
@@ -154,7 +194,7 @@ def _page(panels: Sequence[Picture.Image], lines: Sequence[Line], side_px: int) 
     indent = int(letters.size * 3)
     rows: list[tuple[str, Line, bool]] = []
     for line in lines:
-        room = width - 2 * gap - (indent if line.kind in SAMPLES else 0)
+        room = width - 2 * gap - (indent if _has_sample(line) else 0)
         rows += [(text, line, index == 0) for index, text in enumerate(wrapped(line.text, letters, room))]
     top = max((panel.height for panel in panels), default=0) + 2 * gap
     page = Picture.new("RGB", (width, top + step * len(rows) + gap), PAPER)
@@ -165,10 +205,10 @@ def _page(panels: Sequence[Picture.Image], lines: Sequence[Line], side_px: int) 
     draw = ImageDraw.Draw(page)
     for index, (text, line, first) in enumerate(rows):
         y = top + index * step
-        if line.kind in SAMPLES and first:
-            _sample(draw, line.kind, (gap, y + step // 2), indent - gap)
+        if _has_sample(line) and first:
+            _sample(draw, line, (gap, y + step // 2), indent - gap)
         draw.text(
-            (gap + (indent if line.kind in SAMPLES else 0), y),
+            (gap + (indent if _has_sample(line) else 0), y),
             text,
             fill=ALARM if line.kind == "alarm" else INK,
             font=letters,
@@ -176,13 +216,14 @@ def _page(panels: Sequence[Picture.Image], lines: Sequence[Line], side_px: int) 
     return page
 
 
-def _sample(draw: ImageDraw.ImageDraw, kind: str, at: tuple[int, int], length: int) -> None:
+def _has_sample(line: Line) -> bool:
+    return line.kind in ("predicted", "class", "true")
+
+
+def _sample(draw: ImageDraw.ImageDraw, line: Line, at: tuple[int, int], length: int) -> None:
     x, y = at
-    if kind == "predicted":
-        draw.rectangle((x, y - 2, x + length, y + 2), fill=INK)
-        draw.rectangle((x + 1, y - 1, x + length - 1, y + 1), fill=PREDICTED)
-        return
-    for start in range(x, x + length, 12):
-        end = min(start + 7, x + length)
+    dash, gap = (7, 5) if line.kind == "true" else (length, 1)
+    for start in range(x, x + length, dash + gap):
+        end = min(start + dash, x + length)
         draw.rectangle((start, y - 2, end, y + 2), fill=INK)
-        draw.rectangle((start + 1, y - 1, end - 1, y + 1), fill=TRUE)
+        draw.rectangle((start + 1, y - 1, end - 1, y + 1), fill=line.ink)

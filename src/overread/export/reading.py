@@ -53,6 +53,11 @@ class Reading:
         return tuple(finding for finding in self.prediction.findings if finding.region is not None)
 
     @property
+    def marked_classes(self) -> tuple[str, ...]:
+        """The classes that marks can be of, in the order of their colours."""
+        return self.classes or tuple(sorted({mark.label for mark in (*self.marks, *(self.true_marks or ()))}))
+
+    @property
     def true_marks(self) -> tuple[Finding, ...] | None:
         """The true marks; None where nobody marked the image."""
         if self.truth is None or self.truth.marks is None:
