@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # slow to import, and the report of a reading has no curves
     from matplotlib.figure import Figure
 
 LINE, FAINT = "#0072B2", "#767676"
-_MOST_TICKS = 9  # of an axis whose ticks have words
+_MOST_TICKS = 7  # of an axis whose ticks have words, as wide as "1/512"
 
 
 def roc_and_pr(truth: NDArray[np.bool_], score: NDArray[np.float64]) -> bytes | None:
