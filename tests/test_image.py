@@ -108,3 +108,32 @@ def test_a_window_ends_with_the_units_that_it_is_in() -> None:
 def test_a_volume_and_a_colour_picture_know_their_shape() -> None:
     assert Image(np.zeros((1, 7, 4, 5))).shape == (7, 4, 5)
     assert Image(np.zeros((3, 4, 5))).channels == 3
+
+
+@pytest.mark.parametrize(
+    ("index_map", "expected"),
+    [
+        (np.diag([2.0, 2, 1, 1]), ("L", "F")),
+        (np.diag([-1.0, 1, 1, 1]), None),
+        (np.eye(4)[[1, 0, 2, 3]], None),
+    ],
+)
+def test_stated_sides_are_kept_until_the_pixels_are_mirrored_or_turned(
+    index_map: NDArray[np.float64], expected: tuple[str, str] | None
+) -> None:
+    image = Image(np.zeros((1, 4, 4), dtype=np.float32), sides=("L", "F"))
+    assert image.with_pixels(image.pixels, by="moved", index_map=index_map).sides == expected
+
+
+def test_a_mirrored_image_with_a_place_knows_its_sides_anew() -> None:
+    image = Image(np.zeros((1, 4, 4), dtype=np.float32), geometry=Geometry(np.eye(4)))
+    assert image.sides == ("L", "P")
+    mirrored = image.with_pixels(image.pixels[:, :, ::-1], by="mirrored", index_map=np.diag([-1.0, 1, 1, 1]))
+    assert mirrored.sides == ("R", "P")
+
+
+def test_a_plane_whose_two_directions_are_nearest_to_one_axis_has_no_sides() -> None:
+    column, row = np.array([0.6, 0.57, 0.56]), np.array([0.72, -0.5, -0.48])
+    affine = np.eye(4)
+    affine[:3, :3] = np.stack([column, row, np.cross(column, row)], axis=1)
+    assert Geometry(affine).sides is None

@@ -64,6 +64,19 @@ class Geometry:
             letters.append(("LR", "PA", "SI")[patient_axis][int(axis[patient_axis] < 0)])
         return "".join(letters)
 
+    @property
+    def sides(self) -> tuple[str, str] | None:
+        """The letters of (column, row) as DICOM writes them (PS3.3 C.7.6.1.1.1): H for the head, F for the feet.
+
+        None where both are nearest to one axis of the patient, as in a plane that lies askew to all three.
+
+        >>> Geometry(np.array([[0, 0, 1, 0], [1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]])).sides
+        ('P', 'F')
+        """
+        letters = self.orientation.replace("S", "H").replace("I", "F")
+        axes = [next(axis for axis in ("LR", "AP", "HF") if letter in axis) for letter in letters[:2]]
+        return None if axes[0] == axes[1] else (letters[0], letters[1])
+
 
 @dataclass(frozen=True)
 class Source:
@@ -85,6 +98,8 @@ class Image:
         modality: DICOM modality such as "CT", or None.
         source: what the image was read from.
         history: the steps that were applied, oldest first.
+        sides: the sides of the patient to which the columns and the rows count, such as ("L", "F"), each one of
+            L, R, A, P, H, F; None where that is not known. Where there is a geometry, they follow from it.
         window: (centre, width) in which the file asks to be shown, in `units`; None where it does not say.
         to_original: `(4, 4)`, takes an index (column, row, slice, 1) of these pixels to the index in the image as
             it was read. The identity for an image fresh from a file.
@@ -101,6 +116,7 @@ class Image:
     source: Source = field(default_factory=lambda: Source("memory"))
     history: tuple[str, ...] = ()
     window: tuple[float, float] | None = None
+    sides: tuple[str, str] | None = None
     to_original: Affine = field(default_factory=_identity)
     original_shape: tuple[int, ...] = ()
 
@@ -118,6 +134,8 @@ class Image:
         _read_only(to_original)
         object.__setattr__(self, "pixels", pixels)
         object.__setattr__(self, "to_original", to_original)
+        if self.geometry is not None:
+            object.__setattr__(self, "sides", self.geometry.sides)
         if not self.original_shape:
             object.__setattr__(self, "original_shape", pixels.shape[1:])
 
@@ -148,8 +166,11 @@ class Image:
             index_map: `(4, 4)`, takes (column, row, slice, 1) of the new pixels to that of these; needed when
                 pixels moved. Geometry moves along.
         """
-        geometry, to_original = self.geometry, self.to_original
+        geometry, to_original, sides = self.geometry, self.to_original, self.sides
         if index_map is not None:
+            steps = np.asarray(index_map)[:2, :2]
+            if not (np.diag(steps) > 0).all() or np.abs(steps - np.diag(np.diag(steps))).any():
+                sides = None  # mirrored or turned: the geometry, if there is one, says them anew
             geometry = None if geometry is None else Geometry(geometry.affine @ index_map)
             to_original = to_original @ index_map
         elif pixels.shape[1:] != self.pixels.shape[1:]:
@@ -158,6 +179,7 @@ class Image:
             self,
             pixels=pixels,
             geometry=geometry,
+            sides=sides,
             to_original=to_original,
             units=units or self.units,
             window=self.window if units in (None, self.units) else None,

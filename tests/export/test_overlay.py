@@ -7,11 +7,13 @@ import pytest
 from PIL import Image as Picture
 
 from overread.data.manifest import Case
+from overread.export.bearings import round_length
+from overread.export.display import shown
 from overread.export.marking import COLOURS, PREDICTED, TRUE, Sheet, draw_contour, draw_marks, font, wrapped
 from overread.export.overlay import NOT_FOR_DIAGNOSIS, compose, draw_overlay, export_overlays, file_names
 from overread.export.reading import Reading
 from overread.finding import Finding, Mask, Prediction, Region
-from overread.image import Image
+from overread.image import Geometry, Image
 
 
 def blank(rows: int, columns: int, factor: int) -> Sheet:
@@ -184,6 +186,39 @@ def test_a_picture_alone_says_which_model_marked_from_which_score_on(marked: Rea
     nothing = Reading(Prediction("a"), image, None, "a", model="stones-3", threshold=0.294)
     lines = [line.text for line in compose(nothing, side_px=200).lines]
     assert "Model stones-3 (marks from score 0.29 on): no marks - that does not mean no disease" in lines
+
+
+def white_in(panel: Picture.Image, left: float, top: float, right: float, bottom: float) -> int:
+    """White pixels of a part of a panel, the edges given as shares of it."""
+    cut = panel.crop((round(left * panel.width), round(top * panel.height), round(right * panel.width),
+                      round(bottom * panel.height)))  # fmt: skip
+    return int((np.asarray(cut) == 255).all(axis=2).sum())
+
+
+def test_the_patients_sides_stand_at_the_left_and_the_top_edge_where_the_file_says_them() -> None:
+    dark = np.zeros((1, 40, 40), dtype=np.float32)
+    marks = (Finding("x", Region((10, 10, 20, 20)), 0.9),)
+    silent = compose(Reading(Prediction("a", marks), Image(dark), None, "a"), side_px=400)
+    stated = compose(Reading(Prediction("a", marks), Image(dark, sides=("L", "F")), None, "a"), side_px=400)
+    for panel, unsaid in zip(stated.panels, silent.panels, strict=True):
+        assert white_in(panel, 0, 0.4, 0.1, 0.6) > 0
+        assert white_in(panel, 0.4, 0, 0.6, 0.1) > 0
+        assert white_in(panel, 0.5, 0.8, 1, 1) == 0  # no scale without millimetres
+        assert white_in(unsaid, 0, 0, 1, 1) == 0
+
+
+@pytest.mark.parametrize(("sign", "letter"), [(1, "R"), (-1, "L")])
+def test_a_mirrored_acquisition_has_its_letters_mirrored(sign: int, letter: str) -> None:
+    view = shown(Image(np.zeros((1, 9, 9)), geometry=Geometry(np.diag([sign, 1.0, 1, 1]))))
+    assert (view.left, view.top) == (letter, "A")
+
+
+def test_the_scale_bar_is_as_long_as_it_says() -> None:
+    image = Image(np.zeros((1, 100, 100)), geometry=Geometry(np.diag([0.75, 0.75, 1, 1])))
+    (panel,) = compose(Reading(Prediction("a"), image, None, "a"), side_px=1000).panels
+    rows = (np.asarray(panel) == 255).all(axis=2).sum(axis=1)
+    assert round_length(75 / 5) == 10
+    assert rows[-20:].max() == round(10 / 0.75 * 10) + 1
 
 
 def test_marks_on_a_volume_are_said_not_to_be_drawn() -> None:

@@ -205,6 +205,36 @@ def test_what_a_header_holds_is_quoted_only_where_it_is_known(tmp_path: Path, ch
     assert "JANE" not in str(caught.value)
 
 
+PROJECTED = {"PatientOrientation": ["L", "F"], "Modality": "CR"}
+
+
+def test_a_radiograph_keeps_the_sides_that_its_file_states(tmp_path: Path) -> None:
+    assert read(dicom(tmp_path / "a", RAMP, **PROJECTED)).sides == ("L", "F")
+    assert read(dicom(tmp_path / "b", RAMP, **PROJECTED | {"PatientOrientation": ["RA", "FP"]})).sides == ("R", "F")
+
+
+def test_the_place_in_the_patient_goes_before_the_stated_sides(tmp_path: Path) -> None:
+    image = read(dicom(tmp_path / "a", RAMP, **PLACED, PatientOrientation=["R", "H"]))
+    assert image.geometry is not None
+    assert image.sides == image.geometry.sides == ("L", "F")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"PatientOrientation": None},
+        {"PatientOrientation": ["L"]},
+        {"PatientOrientation": ["L", ""]},
+        {"PatientOrientation": ["L", "R"]},
+        {"PatientOrientation": ["X", "F"]},
+        {"PatientOrientation": ["L", "F", "A"]},
+        {"AnatomicalOrientationType": "QUADRUPED"},
+    ],
+)
+def test_no_sides_are_made_up(tmp_path: Path, said: dict[str, Any]) -> None:
+    assert read(dicom(tmp_path / "a", RAMP, **PROJECTED | said)).sides is None
+
+
 def test_signed_values_without_sign_extension_are_understood(tmp_path: Path) -> None:
     twelve = (RAMP & 0x0FFF).astype(np.int16)
     np.testing.assert_array_equal(read(dicom(tmp_path / "a", twelve, BitsStored=12, HighBit=11)).pixels[0], RAMP)

@@ -14,6 +14,8 @@ from overread.image import Image
 SOFT_TISSUE_HU = (40.0, 400.0)
 """(centre, width) of the window for CT whose file asks for none."""
 
+OPPOSITE = {"L": "R", "R": "L", "A": "P", "P": "A", "H": "F", "F": "H"}
+
 Grey = NDArray[np.float32]
 
 
@@ -25,11 +27,17 @@ class Shown:
         picture: RGB, as many pixels as the image has in its plane.
         how: the grey scale (and, for a volume, the slice) in words.
         tall: height of a pixel divided by its width; 1 where the file does not say.
+        left: the side of the patient at the left edge (L, R, A, P, H or F); None where the file does not say.
+        top: likewise at the top edge.
+        column_mm: distance of two columns in the patient; None where the file does not say.
     """
 
     picture: Picture.Image
     how: str
     tall: float = 1.0
+    left: str | None = None
+    top: str | None = None
+    column_mm: float | None = None
 
     def sized(self, side_px: int) -> Picture.Image:
         """The picture with a longer side of about `side_px`.
@@ -60,15 +68,15 @@ def shown(image: Image) -> Shown:
         middle = pixels.shape[1] // 2
         where = f"slice {middle + 1} of {pixels.shape[1]}, "
         pixels = pixels[:, middle]
-    tall = 1.0
+    tall, column_mm = 1.0, None
     if image.geometry is not None:
         column_mm, row_mm, _ = image.geometry.spacing_mm
         tall = row_mm / column_mm if 0.05 < row_mm / column_mm < 20 else 1.0
     three = pixels.shape[0] == 3 and image.units == "stored"
     grey_as_colour = three and bool((pixels == pixels[:1]).all())
     if three and not grey_as_colour:
-        top = 255.0 if pixels.max() <= 255 else 65535.0
-        colour = np.clip(pixels / top, 0, 1)
+        white = 255.0 if pixels.max() <= 255 else 65535.0
+        colour = np.clip(pixels / white, 0, 1)
         how = "colour as stored"
     else:
         grey, how = _grey(image, pixels[0])
@@ -79,7 +87,9 @@ def shown(image: Image) -> Shown:
             how = f"channel 1 of {image.channels}, {how}"
         colour = np.stack([grey] * 3)
     eight_bit = (np.moveaxis(colour, 0, 2) * 255 + 0.5).astype(np.uint8)
-    return Shown(Picture.fromarray(eight_bit), where + how, tall)
+    # Columns count to the right: the left edge is the side that they come from.
+    left, top = (None, None) if image.sides is None else (OPPOSITE[image.sides[0]], OPPOSITE[image.sides[1]])
+    return Shown(Picture.fromarray(eight_bit), where + how, tall, left, top, column_mm)
 
 
 def _with_inversion(image: Image, how: str) -> str:

@@ -7,13 +7,14 @@ import re
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from PIL import Image as Picture
 from PIL import ImageDraw
 
+from overread.export.bearings import draw_bearings
 from overread.export.display import Shown, shown
 from overread.export.marking import (
     COLOURS,
@@ -74,16 +75,18 @@ def compose(reading: Reading, *, side_px: int) -> Composition:
         return Composition((), tuple(_caption(reading, None)))
     view = shown(reading.image)
     plain = view.sized(side_px)
-    sheet = Sheet(plain.copy(), plain.width / view.picture.width, plain.height / view.picture.height)
+    sheet = Sheet(plain, plain.width / view.picture.width, plain.height / view.picture.height)
+    draw_bearings(sheet, view)
     marks, truth = reading.marks, reading.true_marks or ()
     if reading.image.pixels.ndim == 4 or not (marks or truth):
         return Composition((plain,), tuple(_caption(reading, view)))
+    beside = replace(sheet, picture=plain.copy(), placed=list(sheet.placed))
+    sheet = replace(sheet, picture=plain.copy())
     if not truth or max(len(marks), len(truth)) <= MANY_MARKS:
         draw_marks(sheet, marks, truth, reading.marked_classes)
         return Composition((plain, sheet.picture), tuple(_caption(reading, view, wordless=sheet.wordless)))
     draw_marks(sheet, marks, None, reading.marked_classes)
     missed = missed_marks(marks, truth)
-    beside = Sheet(plain.copy(), sheet.across, sheet.down)
     draw_truth(beside, truth, missed)
     lines = _caption(reading, view, wordless=sheet.wordless, n_missed=len(missed))
     return Composition((plain, sheet.picture, beside.picture), tuple(lines))

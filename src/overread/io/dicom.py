@@ -142,6 +142,7 @@ def _image(path: Path, dataset: Dataset) -> Image:
         source=Source(uid or f"DICOM {digest[:12]}", digest, (uid,) if uid else ()),
         history=(*history, *placed, *rounded),
         window=window,
+        sides=_sides(dataset),
     )
 
 
@@ -248,6 +249,21 @@ def _spanned(affine: NDArray[np.float64]) -> tuple[Geometry | None, tuple[str, .
         return Geometry(affine), ()
     except InputError:
         return None, ("no geometry: a spacing is too small or too large to be true",)
+
+
+def _sides(dataset: Dataset) -> tuple[str, str] | None:
+    """To which sides of the patient a row and a column of pixels run, by their first letters (PS3.3 C.7.6.1.1.1).
+
+    A radiograph has no position in the patient, but may say this. An animal's letters mean other directions.
+    """
+    if dataset.get("AnatomicalOrientationType") == "QUADRUPED":
+        return None
+    said = dataset.get("PatientOrientation")
+    if not hasattr(said, "append") or len(said) != 2:  # one value alone comes as itself, of any type
+        return None
+    across, down = (str(value)[:1] for value in said)
+    axes = [next((axis for axis in ("LR", "AP", "HF") if letter and letter in axis), None) for letter in (across, down)]
+    return None if None in axes or axes[0] == axes[1] else (across, down)
 
 
 def _numbers(dataset: Dataset, key: str) -> list[float]:
