@@ -92,16 +92,17 @@ def test_words_hide_no_mark_where_there_is_room_around() -> None:
 
 def test_words_that_stand_far_off_are_joined_with_their_mark_by_a_line() -> None:
     sheet = blank(100, 100, 8)
-    ring = [(40, 48), (60, 48), (50, 44), (50, 52)]
-    around = [Finding("big", Region((x, y, x + 9, y + 3)), 0.3) for x, y in ring]
-    inner = Finding("stone", Region((54, 48, 56, 50)), 0.9)
-    draw_marks(sheet, [inner, *around], None, ("big", "stone"))
-    green = (np.asarray(sheet.picture) == COLOURS["green"]).all(axis=2)
+    inner = Finding("stone", Region((50, 48, 52, 50)), 0.9)
+    ring = [(55, 48, 62, 50), (40, 48, 47, 50), (49, 45, 53, 46), (49, 52, 53, 53)]
+    draw_marks(sheet, [inner, *(Finding("big", Region(box), 0.3) for box in ring)], None, ("big", "stone"))
+    inked = pixels_of(sheet, COLOURS["green"])
     left, top, right, bottom = (round(edge) for edge in sheet.placed[0])
-    outside = green.copy()
-    outside[top : bottom + 1, left : right + 1] = False
-    outside[48 * 8 - 2 : 50 * 8 + 2, 54 * 8 - 2 : 56 * 8 + 2] = False
-    assert outside.sum() >= 8
+    inked[top : bottom + 1, left : right + 1] = False
+    inked[48 * 8 - 2 : 50 * 8 + 2, 50 * 8 - 2 : 52 * 8 + 2] = False
+    assert inked.sum() >= 8
+    for line in sheet.leaders:
+        for x0, y0, x1, y1 in ring:
+            assert line[2] <= 8 * x0 or line[0] >= 8 * x1 or line[3] <= 8 * y0 or line[1] >= 8 * y1
 
 
 @pytest.mark.parametrize("pixels", [4, 8, 11])

@@ -49,6 +49,7 @@ class Sheet:
         across: pixels of the picture for one column of the image.
         down: pixels of the picture for one row of the image.
         placed: the words so far, (left, top, right, bottom) in pixels of the picture.
+        leaders: likewise the pieces of the lines that join words with marks.
         wordless: the labels of the marks for whose words there was no room.
     """
 
@@ -56,6 +57,7 @@ class Sheet:
     across: float
     down: float
     placed: list[Box] = field(default_factory=list)
+    leaders: list[Box] = field(default_factory=list)
     wordless: list[str] = field(default_factory=list)
 
     @property
@@ -252,12 +254,16 @@ def _label(sheet: Sheet, words: str, beside: Finding, ink: Ink, marks: Sequence[
     around = _scaled_box(sheet, beside)
 
     def hides(place: Box) -> float:
-        if any(_shared(place, other) for other in sheet.placed):
+        if any(_shared(place, other) for other in (*sheet.placed, *sheet.leaders)):
             return 1.0
         return max(_shared(place, mark) / max(1.0, _area(mark)) for mark in marks)
 
+    def is_free(place: Box) -> bool:
+        others = [*sheet.placed, *sheet.leaders, *(mark for mark in marks if not _shared(mark, around))]
+        return hides(place) == 0 and not any(_shared(piece, box) for piece in _leader(place, around) for box in others)
+
     near, far = (_places(around, wide, high, sheet.picture.size, gaps) for gaps in ((4.0,), (high, 2 * high)))
-    best = next((place for place in (*near, *far) if hides(place) == 0), None)
+    best = next((place for place in near if hides(place) == 0), None) or next(filter(is_free, far), None)
     if best is None:
         best = min(near, key=hides)
         if hides(best) > MOST_HIDDEN:
@@ -265,6 +271,7 @@ def _label(sheet: Sheet, words: str, beside: Finding, ink: Ink, marks: Sequence[
     sheet.placed.append(best)
     draw = ImageDraw.Draw(sheet.picture)
     if best in far:
+        sheet.leaders.extend(_leader(best, around))
         ends = _nearest(best, around)
         draw.line(ends, fill=HALO, width=3)
         draw.line(ends, fill=ink, width=1)
@@ -295,6 +302,13 @@ def _nearest(a: Box, b: Box) -> list[tuple[float, float]]:
     """The ends of the shortest line between two boxes that lie apart."""
     ends = [(_between(a[axis], a[axis + 2], b[axis], b[axis + 2])) for axis in (0, 1)]
     return [(ends[0][0], ends[1][0]), (ends[0][1], ends[1][1])]
+
+
+def _leader(words: Box, mark: Box) -> list[Box]:
+    """The line between words and their mark as small boxes."""
+    (x0, y0), (x1, y1) = _nearest(words, mark)
+    points = np.linspace((x0, y0), (x1, y1), 2 + int(max(abs(x1 - x0), abs(y1 - y0)) // 4)).tolist()
+    return [(x - 2, y - 2, x + 2, y + 2) for x, y in points]
 
 
 def _between(low: float, high: float, other_low: float, other_high: float) -> tuple[float, float]:

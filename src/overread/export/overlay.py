@@ -80,8 +80,7 @@ def compose(reading: Reading, *, side_px: int) -> Composition:
     marks, truth = reading.marks, reading.true_marks or ()
     if reading.image.pixels.ndim == 4 or not (marks or truth):
         return Composition((plain,), tuple(_caption(reading, view)))
-    beside = replace(sheet, picture=plain.copy(), placed=list(sheet.placed))
-    sheet = replace(sheet, picture=plain.copy())
+    sheet, beside = (replace(sheet, picture=plain.copy(), placed=list(sheet.placed)) for _ in range(2))
     if not truth or max(len(marks), len(truth)) <= MANY_MARKS:
         draw_marks(sheet, marks, truth, reading.marked_classes)
         return Composition((plain, sheet.picture), tuple(_caption(reading, view, wordless=sheet.wordless)))
