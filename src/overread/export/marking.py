@@ -141,9 +141,8 @@ def draw_marks(
         draw_contour(sheet, mark, TRUE, width_px=width, dash_px=max(4, 4 * width))
     silent, alike = _silent(marks), len({mark.label for mark in (*marks, *truth)}) == 1
     boxes = [_scaled_box(sheet, mark) for mark in (*marks, *truth)]
-    if len(truth) <= MOST_LABELS:
-        for mark in missed_marks(marks, truth):
-            _label(sheet, "truth" if alike else f"truth: {mark.label}", mark, TRUE, boxes)
+    for mark in missed_marks(marks, truth):
+        _label(sheet, "truth" if alike else f"truth: {mark.label}", mark, TRUE, boxes)
     for mark in marks:
         score = "" if mark.score is None else score_words(mark.score)
         words = score if score and alike and len(marks) > FEW_LABELS else f"{mark.label} {score}"
