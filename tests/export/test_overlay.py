@@ -284,3 +284,18 @@ def test_contours_of_real_nuclei_lie_between_nucleus_and_background(real_data: P
         assert len(np.unique(around)) > 1 or at_border
     reading = Reading(Prediction("n", marks), Image(pixels), case, "n")
     assert draw_overlay(reading, side_px=2 * columns).width >= 4 * columns
+
+
+def test_a_picture_alone_says_what_makes_its_answer_worth_little() -> None:
+    reading = Reading(Prediction("a", scores={"ill": 0.9, "well": 0.1}), None, None, "a.png")
+
+    def alarms(**facts: bool) -> list[str]:
+        lines = compose(replace(reading, **facts), side_px=64).lines
+        return [line.text for line in lines if line.kind == "alarm"]
+
+    assert alarms() == []
+    assert alarms(learned_from=True) == ["The model learned from this very image - its answer is no test"]
+    (said,) = alarms(model_simulated=True)
+    assert said.startswith("The model learned from SIMULATED images")
+    (said,) = alarms(model_simulated=True, simulated=True)
+    assert said.startswith("SIMULATED IMAGE")

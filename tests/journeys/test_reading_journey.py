@@ -145,7 +145,7 @@ def test_who_reads_is_told_which_images_the_model_learned_from(
     assert words in said.err
     page = (tmp_path / "out" / "report.html").read_text()
     assert page.index(words) < page.index('class="headline"')
-    assert page.count("The model learned from this image:") == len(told)
+    assert page.count("The model learned from this very image") == len(told)
 
 
 @pytest.mark.parametrize("command", ["read", "evaluate"])

@@ -148,6 +148,10 @@ def _caption(
     lines = [Line(reading.name)]
     if reading.simulated:
         lines.append(Line("SIMULATED IMAGE - says nothing about patients", "alarm"))
+    elif reading.model_simulated:
+        lines.append(Line("The model learned from SIMULATED images - its answer says nothing about patients", "alarm"))
+    if reading.learned_from:
+        lines.append(Line("The model learned from this very image - its answer is no test", "alarm"))
     if reading.prediction.refused is not None:
         lines.append(Line(answer_words(reading), "alarm"))
     else:

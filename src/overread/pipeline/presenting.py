@@ -59,6 +59,7 @@ def reading_of(
         fold=fold,
         exclusive=manifest.task == "single-label",
         simulated=manifest.simulated,
+        classes=manifest.classes,
     )
 
 
