@@ -14,6 +14,7 @@ from overread.data.manifest import Case, Manifest
 from overread.errors import InputError, UnreadableImage
 from overread.evaluation.matching import overlaps
 from overread.image import Image
+from overread.inference.merging import SAME_PLACE
 
 LOOKED_AT = 12
 """Images that are read to see what they are like, spread over the data set."""
@@ -37,9 +38,6 @@ MARKS_A_CROP = 5
 
 FOLDS = 5
 PATIENTS_FOR_VALIDATION = 40
-
-SAME_PLACE = 0.5
-"""Overlap (IoU) from which boxes are at one place, as `inference.one_class_a_place` has it."""
 
 Lines = list[tuple[str, str]]
 """A line of TOML and why it is so."""

@@ -123,6 +123,14 @@ def test_a_mark_on_a_normal_image_is_false():
         assert metric(truth, noisy, label="mass", kind="boxes") == pytest.approx(0.5)
 
 
+def test_false_marks_of_several_classes_are_added_up_and_not_averaged():
+    said = [mark((40, 40, 50, 50), 0.7), mark((60, 60, 70, 70), 0.8, label="cyst")]
+    rows = estimated({"a": [mark((0, 0, 10, 10))], "b": []}, {"a": said, "b": []}, classes=("mass", "cyst"))
+    assert [find(rows, "false_marks", name).value for name in ("mass", "cyst")] == [0.5, 0.5]
+    assert find(rows, "false_marks").value == 1.0
+    assert "sum over 2 classes" in find(rows, "false_marks").method
+
+
 def test_normal_images_alone_define_no_number_but_that_of_false_marks():
     rows = estimated({"a": [], "b": []}, {"a": [], "b": [mark((0, 0, 5, 5), 0.9)]})
     assert {row.metric for row in rows if row.value is not None} == {"false_marks"}

@@ -208,6 +208,34 @@ def test_the_patients_sides_stand_at_the_left_and_the_top_edge_where_the_file_sa
         assert white_in(unsaid, 0, 0, 1, 1) == 0
 
 
+def left_and_top(sides: tuple[str, str]) -> tuple[np.ndarray, np.ndarray]:
+    """The parts of a picture in which the letters of its left and its top edge stand."""
+    image = Image(np.zeros((1, 40, 40), dtype=np.float32), sides=sides)
+    (panel,) = compose(Reading(Prediction("a"), image, None, "a"), side_px=400).panels
+    pixels = np.asarray(panel)
+    return pixels[160:240, :40], pixels[:40, 160:240]
+
+
+def test_each_edge_has_the_letter_of_its_own_side() -> None:
+    left, top = left_and_top(("L", "F"))
+    left_turned, top_turned = left_and_top(("R", "F"))
+    assert (left != left_turned).any()
+    assert (top == top_turned).all()
+    left_upside, top_upside = left_and_top(("L", "H"))
+    assert (left == left_upside).all()
+    assert (top != top_upside).any()
+
+
+@pytest.mark.parametrize(
+    ("runs_to", "at_the_edges"), [(("L", "F"), ("R", "H")), (("R", "H"), ("L", "F")), (("P", "F"), ("A", "H"))]
+)
+def test_the_letter_at_an_edge_is_the_side_that_rows_and_columns_come_from(
+    runs_to: tuple[str, str], at_the_edges: tuple[str, str]
+) -> None:
+    view = shown(Image(np.zeros((1, 9, 9)), sides=runs_to))
+    assert (view.left, view.top) == at_the_edges
+
+
 @pytest.mark.parametrize(("sign", "letter"), [(1, "R"), (-1, "L")])
 def test_a_mirrored_acquisition_has_its_letters_mirrored(sign: int, letter: str) -> None:
     view = shown(Image(np.zeros((1, 9, 9)), geometry=Geometry(np.diag([sign, 1.0, 1, 1]))))

@@ -235,6 +235,12 @@ def test_no_sides_are_made_up(tmp_path: Path, said: dict[str, Any]) -> None:
     assert read(dicom(tmp_path / "a", RAMP, **PROJECTED | said)).sides is None
 
 
+def test_an_animal_is_not_given_the_sides_of_a_person(tmp_path: Path) -> None:
+    image = read(dicom(tmp_path / "a", RAMP, **PLACED, AnatomicalOrientationType="QUADRUPED"))
+    assert (image.geometry, image.sides) == (None, None)
+    assert any("animal" in line for line in image.history)
+
+
 def test_signed_values_without_sign_extension_are_understood(tmp_path: Path) -> None:
     twelve = (RAMP & 0x0FFF).astype(np.int16)
     np.testing.assert_array_equal(read(dicom(tmp_path / "a", twelve, BitsStored=12, HighBit=11)).pixels[0], RAMP)

@@ -27,6 +27,12 @@ def test_a_reader_is_told_the_rule_and_how_many_images_it_called_rightly() -> No
     )
 
 
+def test_the_images_that_were_measured_are_counted_also_where_few_say_anything_of_a_class() -> None:
+    few = {**row("sensitivity", "nodule", 0.5), "n_cases": 20}
+    _, said = measured_words(bundle("multi-label", row("auroc", None, 0.85), few))
+    assert said.startswith("On 60 images")
+
+
 def test_where_classes_do_not_exclude_each_other_the_rule_is_another_one() -> None:
     rule, _ = measured_words(bundle("multi-label", row("auroc", None, 0.85)))
     assert rule == "A class is called present from a score of 0.50 on."
@@ -46,16 +52,17 @@ def test_a_reader_of_marks_is_told_how_many_are_found_and_how_many_are_false() -
     )
     assert rule == "A mark is shown where its score is 0.62 or higher."
     assert said == (
-        "On 60 images that were held out from its training, at a score of 0.62 or higher: 751 of 968 cell found, 3.2 "
-        "false marks an image; 0 of 3 stone found, 5 false marks in 100 images. A mark is right where it shares "
-        "with a true mark of its class at least half of what the two cover (IoU 0.50). Other images can be harder."
+        "On 60 images that were held out from its training, at a score of 0.62 or higher: 751 of 968 cell found "
+        "(0.776 [0.676, 0.876]), 3.2 false marks an image; 0 of 3 stone found (0.000 [-0.100, 0.100]), 5 false marks "
+        "in 100 images. A mark is right where it shares with a true mark of its class at least half of what the two "
+        "cover (IoU 0.50). In brackets are 95% intervals. Other images can be harder."
     )
 
 
 def test_each_fold_that_was_counted_at_its_own_score_is_said_to_be() -> None:
     counted = row("marks_found", "cell", 0.5), row("false_marks", "cell", 0.0)
     _, said = measured_words(bundle("masks", row("tp_ap_50", "cell", 0.4), *counted, networks=3))
-    assert "each fold at the score that it chose: 5 of 10 cell found, no false marks." in said
+    assert "each fold at the score that it chose: 5 of 10 cell found (0.500 [0.400, 0.600]), no" in said
 
 
 def test_a_bundle_from_before_marks_were_counted_is_told_by_its_precision() -> None:

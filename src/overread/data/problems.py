@@ -102,16 +102,16 @@ def _check_patients(manifest: Manifest, log: ProblemLog) -> None:
         log.add("no-patient-named", "")
     alike: dict[str, set[str]] = {}
     for case in manifest.cases:
-        if case.patient_id != case.case_id:
-            alike.setdefault(_plain(case.patient_id), set()).add(case.patient_id)
+        alike.setdefault(_plain(case.patient_id), set()).add(case.patient_id)
+    named = {_plain(case.patient_id) for case in manifest.cases if case.patient_id != case.case_id}
     splits: dict[str, set[str | None]] = {}
     for case in manifest.cases:
         splits.setdefault(case.patient_id, set()).add(case.split)
     for case in manifest.cases:
-        if len(alike.get(_plain(case.patient_id), ())) > 1 and case.patient_id != case.case_id:
+        if len(alike[_plain(case.patient_id)]) > 1 and _plain(case.patient_id) in named:
             log.add("similar-patient-ids", case.case_id)  # never the patient, for logs
-        named = splits[case.patient_id]
-        if len(named - {None}) > 1 or named >= {"test", None}:  # training takes the cases that have no split
+        listed = splits[case.patient_id]
+        if len(listed - {None}) > 1 or listed >= {"test", None}:  # training takes the cases that have no split
             log.add("patient-in-two-splits", case.case_id, case.split or "no split")
 
 

@@ -201,7 +201,7 @@ def classification_estimates(
         elif m.symmetric and binary:
             overall.append(replace(rows[1], class_name=None, says=f"{rows[1].says}; that of '{classes[1]}'"))
         else:
-            overall.append(mean_of_classes(rows, says=says, **total))
+            overall.append(mean_of_classes(rows, says=says, add=m.rate, **total))
     in_order = [*overall, *(row for rows in zip(*by_class, strict=True) for row in rows)]
     return [one.estimate(level=level, subgroup=subgroup) for one in in_order]
 

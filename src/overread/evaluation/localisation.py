@@ -114,7 +114,7 @@ def marks_found(drawn: MarkDraws) -> Array:
     rate=True,
 )
 def false_marks(drawn: MarkDraws) -> Array:
-    """At which price lesions are found: marks that lie on none."""
+    """At which price lesions are found: marks that lie on none, or on one that has a surer mark already."""
     return (drawn.called - drawn.hits(0.5)) / drawn.amount("cases")
 
 
@@ -195,7 +195,8 @@ def localisation_estimates(
             for name, question, (values, drawn) in zip(classes, questions, results, strict=True)
         ]
         by_class.append(rows)
-        overall.append(mean_of_classes(rows, says=says, n_cases=len(truth), n_patients=n_patients, n_positive=n_marks))
+        total = {"n_cases": len(truth), "n_patients": n_patients, "n_positive": n_marks}
+        overall.append(mean_of_classes(rows, says=says, add=m.rate, **total))
     in_order = [*overall, *(row for rows in zip(*by_class, strict=True) for row in rows)]
     return [one.estimate(level=level, subgroup=subgroup) for one in in_order]
 

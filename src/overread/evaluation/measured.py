@@ -82,9 +82,9 @@ def of_class(metric: Metric, question: Question, class_name: str, *, says: str, 
 
 
 def mean_of_classes(
-    classes: Sequence[Measured], *, says: str, n_cases: int, n_patients: int, n_positive: int
+    classes: Sequence[Measured], *, says: str, n_cases: int, n_patients: int, n_positive: int, add: bool = False
 ) -> Measured:
-    """The mean of a metric over the classes that define it; the others are named.
+    """The mean of a metric over the classes that define it; the others are named. `add`: the sum, of amounts.
 
     A draw in which one of these classes is undefined counts as undefined, so that every draw measures the same thing.
     """
@@ -94,10 +94,11 @@ def mean_of_classes(
         says = f"undefined for every class; {classes[0].says}" if classes else "undefined: there are no classes"
         value, drawn, support = np.nan, np.empty(0), 0
     else:
-        says += f"; mean over {len(defined)} classes" if len(classes) > 1 else ""
+        says += f"; {'sum' if add else 'mean'} over {len(defined)} classes" if len(classes) > 1 else ""
         says += f", without {', '.join(left_out)} (undefined)" if left_out else ""
-        value = float(np.mean([one.value for one in defined]))
-        drawn = np.mean([one.drawn for one in defined], axis=0)
+        over = np.sum if add else np.mean
+        value = float(over([one.value for one in defined]))
+        drawn = over([one.drawn for one in defined], axis=0)
         support = min(one.support for one in defined)
     return Measured(
         metric=classes[0].metric,

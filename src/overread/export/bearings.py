@@ -47,11 +47,11 @@ def draw_bearings(sheet: Sheet, view: Shown) -> None:
 def round_length(most_mm: float) -> float:
     """The longest of 1, 2, 5, 10, 20, 50 ... mm, or of their tenths and so on, that is not longer.
 
-    >>> round_length(76.8), round_length(0.3), round_length(5)
-    (50.0, 0.2, 5.0)
+    >>> round_length(76.8), round_length(0.3), round_length(5), round_length(math.nextafter(100, 0))
+    (50.0, 0.2, 5.0, 50.0)
     """
-    power = 10.0 ** math.floor(math.log10(most_mm))
-    return float(f"{max(step for step in (1, 2, 5) if step * power <= most_mm) * power:g}")
+    power = 10.0 ** math.floor(math.log10(most_mm))  # the logarithm of a number just below 100 is 2
+    return float(f"{max(step for step in (0.5, 1, 2, 5) if step * power <= most_mm) * power:g}")
 
 
 def _write(sheet: Sheet, words: str, left: float, top: float) -> None:

@@ -17,7 +17,7 @@ from PIL import ImageDraw, ImageFont
 
 from overread.export.contour import region_outlines
 from overread.export.overlap import best_iou, region_of
-from overread.export.wording import score_words
+from overread.export.wording import drawn_box, score_words
 from overread.finding import Box, Finding, Region
 
 Ink = tuple[int, int, int]
@@ -164,14 +164,13 @@ def draw_truth(sheet: Sheet, truth: Sequence[Finding], missed: Sequence[Finding]
     for mark in truth:
         draw_contour(sheet, mark, TRUE, width_px=width, dash_px=max(4, 4 * width))
     for mark in missed:
-        left, top, right, bottom = region_of(mark).box
+        left, top, right, bottom = drawn_box(region_of(mark))
         across, down = 3 * (width + 1) / sheet.across, 3 * (width + 1) / sheet.down
         frame = Finding(mark.label, Region((left - across, top - down, right + across, bottom + down)))
         draw_contour(sheet, frame, TRUE, width_px=width)
     if len({mark.label for mark in truth}) > 1 and len(missed) <= MOST_LABELS:
         boxes = [_scaled_box(sheet, mark) for mark in truth]
-        for mark in missed:
-            _label(sheet, mark.label, mark, TRUE, boxes)
+        sheet.wordless.extend(mark.label for mark in missed if not _label(sheet, mark.label, mark, TRUE, boxes))
 
 
 def _width(sheet: Sheet, *counts: int) -> int:
@@ -238,7 +237,7 @@ def _stroke_box(start: Point, end: Point, width_px: int, rim_px: int, size: Poin
 
 
 def _scaled_box(sheet: Sheet, mark: Finding) -> Box:
-    left, top, right, bottom = region_of(mark).box
+    left, top, right, bottom = drawn_box(region_of(mark))
     return left * sheet.across, top * sheet.down, right * sheet.across, bottom * sheet.down
 
 

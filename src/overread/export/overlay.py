@@ -7,7 +7,7 @@ import re
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -80,14 +80,14 @@ def compose(reading: Reading, *, side_px: int) -> Composition:
     marks, truth = reading.marks, reading.true_marks or ()
     if reading.image.pixels.ndim == 4 or not (marks or truth):
         return Composition((plain,), tuple(_caption(reading, view)))
-    sheet, beside = (replace(sheet, picture=plain.copy(), placed=list(sheet.placed)) for _ in range(2))
+    sheet, beside = (Sheet(plain.copy(), sheet.across, sheet.down, list(sheet.placed)) for _ in range(2))
     if not truth or max(len(marks), len(truth)) <= MANY_MARKS:
         draw_marks(sheet, marks, truth, reading.marked_classes)
         return Composition((plain, sheet.picture), tuple(_caption(reading, view, wordless=sheet.wordless)))
     draw_marks(sheet, marks, None, reading.marked_classes)
     missed = missed_marks(marks, truth)
     draw_truth(beside, truth, missed)
-    lines = _caption(reading, view, wordless=sheet.wordless, n_missed=len(missed))
+    lines = _caption(reading, view, wordless=sheet.wordless + beside.wordless, n_missed=len(missed))
     return Composition((plain, sheet.picture, beside.picture), tuple(lines))
 
 
@@ -178,7 +178,9 @@ def _model_lines(reading: Reading, *, drawn: bool) -> list[Line]:
         return [Line(words, "predicted" if drawn else "plain", PREDICTED)]
     found = sorted({mark.label for mark in reading.marks})
     colours = {label: names.get(label, "orange") for label in found}
-    return [Line(words), *(Line(f"{label}: {name}", "class", COLOURS[name]) for label, name in colours.items())]
+    shared = {name for name, count in Counter(colours.values()).items() if count > 1}
+    legend = {label: f"{name}, as other classes" if name in shared else name for label, name in colours.items()}
+    return [Line(words), *(Line(f"{label}: {legend[label]}", "class", COLOURS[colours[label]]) for label in colours)]
 
 
 def _model_words(reading: Reading) -> str:

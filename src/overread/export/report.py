@@ -120,7 +120,9 @@ def _headline(content: ReportContent, cards: Sequence[dict[str, Any]]) -> str:
     images = f"{best.n_cases} images{patients}"
     counts = found_words(content.estimates)
     if counts is not None and content.thresholds:
-        return f"{where} ({images}), {threshold_words(content.thresholds)}: {counts}. {RIGHT_MARK}"
+        at = threshold_words(content.thresholds)
+        level = level_words(best.level)
+        return f"{where} ({images}), {at}: {counts}. {RIGHT_MARK} In brackets are {level} intervals."
     return (
         f"{where}: {name_words(best)} {estimate_words(best)}"
         + (f" ({level_words(best.level)} interval)" if best.low is not None else "")
@@ -130,7 +132,10 @@ def _headline(content: ReportContent, cards: Sequence[dict[str, Any]]) -> str:
 
 
 def _order(reading: Reading, commonest: str | None) -> tuple[bool, float]:
-    """Where an image stands among the others: what a person must look at comes first."""
+    """Where an image stands among the others: refused ones first, then marks, then what is least like the rest.
+
+    Which class is the healthy one is not known; the commonest one stands for it, and the page says so.
+    """
     scores = reading.prediction.scores
     if reading.marks:
         found = max(1.0 if mark.score is None else mark.score for mark in reading.marks)
@@ -226,7 +231,7 @@ def _methods(estimates: Sequence[Estimate]) -> list[tuple[str, list[str]]]:
         if estimate.value is not None:
             whose = ", ".join(filter(None, (estimate.class_name, estimate.subgroup))) or "all classes"
             # a number over all classes that is made of those of the classes was measured like them
-            alike = re.sub("; mean over [0-9]+ classes|; that of '[^;]*'", "", estimate.method)
+            alike = re.sub("; (?:mean|sum) over [0-9]+ classes|; that of '[^;]*'", "", estimate.method)
             shown.setdefault(alike, estimate.method)
             found.setdefault(metric_words(estimate.metric), {}).setdefault(alike, []).append(whose)
     return [

@@ -173,18 +173,20 @@ def found_words(estimates: Sequence[Estimate]) -> str | None:
         [e for e in estimates if e.metric == name and e.subgroup is None and e.class_name is not None]
         for name in ("marks_found", "false_marks")
     )
-    parts = [
-        (f" {one.class_name}", round((one.value or 0) * one.n_positive), one.n_positive, other.value or 0)
-        for one, other in zip(found, false, strict=True)
-    ]
-    if not parts:
+    if not found:
         return None
-    if len(parts) > MOST_COUNTS:
-        hits, marks, rates = zip(*(part[1:] for part in parts), strict=True)
-        parts = [(" true marks", sum(hits), sum(marks), sum(rates))]
+    hits = [round((one.value or 0) * one.n_positive) for one in found]
+    if len(found) > MOST_COUNTS:
+        rate = sum(other.value or 0 for other in false)
+        return f"{sum(hits)} of {sum(one.n_positive for one in found)} true marks found, {_rate_words(rate)}"
     return "; ".join(
-        (f"{hits} of {marks}{name} found" if marks else f"no true{name} to be found") + f", {_rate_words(rate)}"
-        for name, hits, marks, rate in parts
+        (
+            f"{n_hits} of {one.n_positive} {one.class_name} found ({estimate_words(one)})"
+            if one.n_positive
+            else f"no true {one.class_name} to be found"
+        )
+        + f", {_rate_words(other.value or 0)}"
+        for n_hits, one, other in zip(hits, found, false, strict=True)
     )
 
 
@@ -200,10 +202,10 @@ def threshold_words(thresholds: Sequence[float]) -> str:
     >>> threshold_words([0.7045]), threshold_words([0.61, 0.7])
     ('at a score of 0.70 or higher', 'at the score that each fold chose (0.61 to 0.70) or higher')
     """
-    low, high = min(thresholds), max(thresholds)
+    low, high = score_words(min(thresholds)), score_words(max(thresholds))
     if low == high:
-        return f"at a score of {low:.2f} or higher"
-    return f"at the score that each fold chose ({low:.2f} to {high:.2f}) or higher"
+        return f"at a score of {low} or higher"
+    return f"at the score that each fold chose ({low} to {high}) or higher"
 
 
 def level_words(level: float) -> str:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from overread.finding import Box
 
-_SAME = 0.5  # boxes that overlap at least so much (IoU) mean one place
+SAME_PLACE = 0.5
+"""Boxes that overlap at least so much (IoU) mean one place."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +47,7 @@ def merge(found: Sequence[Sequence[FoundMark]]) -> list[FoundMark]:
     heads: list[FoundMark] = []
     ordered = [(mark, network) for network, marks in enumerate(found) for mark in marks]
     for mark, network in sorted(ordered, key=lambda pair: -pair[0].score):
-        best, overlap = -1, _SAME
+        best, overlap = -1, SAME_PLACE
         for index, head in enumerate(heads):
             if head.class_index == mark.class_index and network not in members[index]:
                 here = _iou(head.box, mark.box)
@@ -71,7 +72,7 @@ def surest(marks: Sequence[FoundMark]) -> list[FoundMark]:
     """The marks without those at whose place a surer one of another class is, highest score first."""
     kept: list[FoundMark] = []
     for mark in sorted(marks, key=lambda mark: -mark.score):
-        if all(other.class_index == mark.class_index or _iou(other.box, mark.box) < _SAME for other in kept):
+        if all(other.class_index == mark.class_index or _iou(other.box, mark.box) < SAME_PLACE for other in kept):
             kept.append(mark)
     return kept
 

@@ -73,8 +73,9 @@ def require_whole_jpeg(path: Path, stream: bytes) -> None:
         imagecodecs.jpegxl_encode_jpeg(_essence(stream))
     except imagecodecs.JpegxlError as error:
         raise UnreadableImage(
-            f"{path.name}: the compressed pixels end early or are damaged, so a part of the picture would be made up. "
-            "Fetch it again from where it came from."
+            f"{path.name}: the compressed pixels end early or are damaged, or are written in an unusual way, so that a "
+            "part of the picture may be made up. Fetch it again from where it came from; if all of it is to be seen, "
+            "save it as PNG."
         ) from error
 
 
@@ -107,9 +108,13 @@ def _essence(stream: bytes) -> bytes:
 def _segments(stream: bytes) -> Iterator[tuple[int, int, int]]:
     """(marker, first byte, byte behind the last) of each segment of a JPEG, up to the header of its first scan."""
     at = 2
-    while at + 4 <= len(stream) and stream[at] == 0xFF:
+    while 0 <= at <= len(stream) - 4:
         marker = stream[at + 1]
-        if marker == 0xFF:  # any marker may be preceded by fill bytes
+        if stream[at] != 0xFF:  # stray bytes, which decoders pass over
+            at = stream.find(b"\xff", at)
+        elif marker == 0:
+            at += 2
+        elif marker == 0xFF:  # any marker may be preceded by fill bytes
             at += 1
         elif marker in _NO_LENGTH:
             at += 2

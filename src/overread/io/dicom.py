@@ -226,9 +226,8 @@ def _geometry(dataset: Dataset) -> tuple[Geometry | None, tuple[str, ...]]:
         return None, ()
     if (len(position), len(orientation), len(spacing)) != (3, 6, 2) or min(spacing) <= 0:
         return None, ("no geometry: position, orientation or pixel spacing is absent or zero",)
-    if "MOSAIC" in (dataset.get("ImageType") or ()):
-        # Siemens tiles all slices of a volume into one picture; its position belongs to no pixel of it.
-        return None, ("no geometry: the picture is a mosaic of slices",)
+    if reason := _without_place(dataset):
+        return None, (f"no geometry: {reason}",)
     along_row, down_column = np.array(orientation[:3]), np.array(orientation[3:])
     lengths = np.linalg.norm([along_row, down_column], axis=1)
     if not np.allclose(lengths, 1, atol=1e-3) or abs(along_row @ down_column) > 1e-3:
@@ -256,7 +255,7 @@ def _sides(dataset: Dataset) -> tuple[str, str] | None:
 
     A radiograph has no position in the patient, but may say this. An animal's letters mean other directions.
     """
-    if dataset.get("AnatomicalOrientationType") == "QUADRUPED":
+    if _is_of_an_animal(dataset):
         return None
     said = dataset.get("PatientOrientation")
     if not hasattr(said, "append") or len(said) != 2:  # one value alone comes as itself, of any type
@@ -264,6 +263,20 @@ def _sides(dataset: Dataset) -> tuple[str, str] | None:
     across, down = (str(value)[:1] for value in said)
     axes = [next((axis for axis in ("LR", "AP", "HF") if letter and letter in axis), None) for letter in (across, down)]
     return None if None in axes or axes[0] == axes[1] else (across, down)
+
+
+def _without_place(dataset: Dataset) -> str | None:
+    """Why its position does not say where in a person a pixel lies, though there is one."""
+    if _is_of_an_animal(dataset):
+        return "the axes of an animal are called otherwise"  # PS3.3 C.7.6.2.1.1
+    if "MOSAIC" in (dataset.get("ImageType") or ()):
+        # Siemens tiles all slices of a volume into one picture; its position belongs to no pixel of it.
+        return "the picture is a mosaic of slices"
+    return None
+
+
+def _is_of_an_animal(dataset: Dataset) -> bool:
+    return bool(dataset.get("AnatomicalOrientationType") == "QUADRUPED")
 
 
 def _numbers(dataset: Dataset, key: str) -> list[float]:

@@ -237,7 +237,7 @@ def _write(
         manifest=manifest,
         problems=found,
         estimates=estimates,
-        thresholds=list(results.thresholds.values()),
+        thresholds=list(results.thresholds.values()) if manifest.marks_lesions else (),
         curves=presenting.curves_of(assessment),
         froc=presenting.froc_of(assessment),
         confusion=presenting.confusion_of(assessment),

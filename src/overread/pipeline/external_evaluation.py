@@ -80,7 +80,7 @@ def evaluate_bundle(
         manifest=assessment.manifest,
         problems=found,
         estimates=estimates,
-        thresholds=[bundle.threshold],
+        thresholds=[bundle.threshold] if assessment.manifest.marks_lesions else (),
         curves=presenting.curves_of(assessment),
         froc=presenting.froc_of(assessment),
         confusion=presenting.confusion_of(assessment),

@@ -176,7 +176,8 @@ def measured_words(bundle: Bundle) -> list[str]:
     told += [row for row in rows if row.metric == overall and row.class_name is None]
     if all(row.value is None for row in told):
         return ["This model does not say how good it was found to be."]
-    measured, networks = f"On {told[0].n_cases} {'simulated ' if bundle.simulated else ''}images", len(bundle.folds)
+    n_cases = max(row.n_cases for row in told)  # a class may be known of some images only
+    measured, networks = f"On {n_cases} {'simulated ' if bundle.simulated else ''}images", len(bundle.folds)
     if networks == 1:
         measured += " that were held out from its training"
     else:  # every one of these images is among those that some network of this bundle learned from
@@ -186,10 +187,14 @@ def measured_words(bundle: Bundle) -> list[str]:
         at = threshold_words([bundle.threshold]) if networks == 1 else "each fold at the score that it chose"
         words = f"{at}: {counts}. {RIGHT_MARK}"
     else:
-        values = "; ".join(_told_words(row, marks=marks) for row in told)
-        words = f"{values}. In brackets are {level_words(told[0].level)} intervals."
+        words = "; ".join(_told_words(row, marks=marks) for row in told) + "."
+    words += f" In brackets are {level_words(told[0].level)} intervals."
     average = " All networks together, which answer here, were not measured." if networks > 1 else ""
-    rule = f"A mark is shown where its score is {bundle.threshold:.2f} or higher." if marks else RULES[bundle.task]
+    rule = (
+        f"A mark is shown where its score is {score_words(bundle.threshold)} or higher."
+        if marks
+        else RULES[bundle.task]
+    )
     return [rule, f"{measured}{': ' if counts is None else ', '}{words} Other images can be harder.{average}"]
 
 

@@ -45,7 +45,7 @@ def read_images(
     ensemble = load_ensemble(bundle, weights, device=device)
     answers = progress.track(ensemble.predict(refs, FreshImages()), what="reading", total=len(refs))
     predictions = [presenting.shown_marks(answer, bundle.threshold) for answer in answers]
-    learned_from = _learned_from(bundle, refs, predictions)
+    learned_from = _learned_from(bundle, refs, predictions, progress)
     readings = _Readings(bundle, list(named.items()), predictions, learned_from)
     write_predictions_json(folder / "predictions.json", readings.without_pixels())
     names = file_names([prediction.case_id for prediction in predictions])
@@ -118,11 +118,12 @@ class _Readings(Sequence[Reading]):
 
 
 def _learned_from(
-    bundle: Bundle, refs: Sequence[tuple[str, ImageRef]], predictions: Sequence[Prediction]
+    bundle: Bundle, refs: Sequence[tuple[str, ImageRef]], predictions: Sequence[Prediction], progress: Progress
 ) -> frozenset[str]:
     """The case ids of the images that the model learned from; those that were refused are not looked at."""
     known, found = set(bundle.seen), set()
-    for (case_id, ref), prediction in zip(refs, predictions, strict=True):
+    answered = list(zip(refs, predictions, strict=True)) if known else []
+    for (case_id, ref), prediction in progress.track(answered, what="comparing with what the model learned from"):
         if prediction.refused is None:
             with suppress(UnreadableImage):  # it was readable a moment ago
                 if digest_of([facts_of(ref).pixel_digest]) in known:

@@ -260,6 +260,24 @@ def test_a_name_that_lies_in_two_folders_is_ambiguous(tmp_path: Path):
     assert _problem(manifest, "ambiguous-file") == ("a.png",)
 
 
+def test_a_lost_image_is_not_looked_for_among_pictures_that_are_called_alike(tmp_path: Path):
+    _images(tmp_path, ["images/a.png", "images/b.png", "masks/a.png", "masks/b.png", "masks/c.png"])
+    manifest = _read(tmp_path, "file,class\na.png,x\nb.png,y\nc.png,y\n")
+    assert _problem(manifest, "label-without-file") == ("c.png",)
+
+
+@pytest.mark.parametrize("names", [("a.png", "b.png", "c.png"), ("a", "b", "c")])
+def test_a_table_without_a_line_of_names_is_refused(tmp_path: Path, names: tuple[str, str, str]):
+    _images(tmp_path, ["a.png", "b.png", "c.png"])
+    with pytest.raises(SourceError, match="whose first line names the columns"):
+        _read(tmp_path, "\n".join(f"{name},{number % 2}" for number, name in enumerate(names)))
+
+
+def test_plus_and_minus_are_classes(tmp_path: Path):
+    _images(tmp_path, ["a.png", "b.png", "c.png", "d.png"])
+    assert _read(tmp_path, "file,result\na.png,+\nb.png,-\nc.png,+\nd.png,-\n").classes == ("+", "-")
+
+
 def test_a_table_without_a_column_of_images_says_which_columns_there_are(tmp_path: Path):
     _images(tmp_path, ["a.png"])
     with pytest.raises(SourceError, match=r"Nearly fits: .*found columns Bild, Diagnose"):
@@ -275,7 +293,7 @@ def test_what_spreadsheets_put_above_the_column_names_is_skipped_or_named(tmp_pa
         _read(tmp_path, "Export 1.1.2024\nfile;class\na.png;x\nb.png;y\n")
 
 
-@pytest.mark.parametrize("word", ["?", "-", "."])
+@pytest.mark.parametrize("word", ["?", "."])
 def test_a_sign_for_not_known_is_no_class(tmp_path: Path, word: str):
     _images(tmp_path, ["a.png", "b.png", "c.png"])
     manifest = _read(tmp_path, f"file,class\na.png,x\nb.png,y\nc.png,{word}\n")

@@ -257,7 +257,7 @@ def _mask(segmentation: Any, size: tuple[int, int] | None, where: str) -> Mask |
 def _run_length_mask(counts: Any, shape: Any, size: tuple[int, int] | None) -> Mask:
     """A mask, checked before it is given to pycocotools, which believes what it is told."""
     rows, columns = shape
-    if (rows, columns) != (size or (rows, columns)) or not 0 < rows * columns <= MAX_VALUES:
+    if (rows, columns) != (size or (rows, columns)) or min(rows, columns) < 1 or rows * columns > MAX_VALUES:
         raise ValueError(f"it is of {rows} x {columns} px, the image of {' x '.join(map(str, size or ('unknown',)))}")
     lengths = [int(count) for count in counts] if isinstance(counts, list) else run_lengths(counts.encode())
     if isinstance(counts, list) and lengths != counts:

@@ -17,7 +17,7 @@ from overread.errors import SourceError
 _PATIENT = (
     *("patientid", "patient", "subjectid", "subject", "participantid", "participant", "patid", "mrn"),
     *("patientno", "patientnr", "patientnumber", "patno", "patnr", "subjectno", "subjectnumber", "patientname"),
-    *("patientenid", "patientennr", "patientennummer", "patientenname", "pid", "pat", "caseid", "fallnummer", "fallnr"),
+    *("patientenid", "patientennr", "patientennummer", "patientenname", "pat"),
 )
 _SITE = ("site", "hospital", "scanner", "institution", "centre", "center")
 _ATTRIBUTES = ("age", "sex", "gender")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -30,9 +30,11 @@ class Files:
     Upper and lower case count only where they tell two files apart: tables come from systems that do not mind.
     """
 
-    def __init__(self, *folders: Path) -> None:
+    def __init__(self, *folders: Path, anywhere: bool = False) -> None:
+        """Images in `folders` and in images/ there; `anywhere`: for want of any, in whatever folders lie there."""
         self.folders = tuple(dict.fromkeys(folders))
         self._listed: dict[Path, dict[str, list[Path]]] = {}
+        self._elsewhere = _image_folders(self.folders) if anywhere else []
 
     def named(self, value: str) -> list[Path]:
         """The images that a value of a table may mean; more than one for a name that is ambiguous."""
@@ -45,9 +47,7 @@ class Files:
             return [elsewhere] if elsewhere.is_file() and is_image(elsewhere) else []
         places = (place for folder in self.folders for place in (folder, folder / "images"))
         found = next((found for place in places if (found := self._below(place, parts))), [])
-        if found or len(parts) > 1:
-            return found
-        return [path for folder in self.folders for below in _a_few_in(folder) for path in self._below(below, parts)]
+        return found or [path for place in self._elsewhere for path in self._below(place, parts)]
 
     def _below(self, folder: Path, parts: list[str]) -> list[Path]:
         for part in parts[:-1]:
@@ -79,9 +79,15 @@ class Files:
         return self._listed[folder]
 
 
-def _a_few_in(folder: Path) -> list[Path]:
-    """The folders in a folder, where they can be meant as places of images and not one a case."""
-    found = folders_in(folder) if folder.is_dir() else []
+def _image_folders(folders: Sequence[Path]) -> list[Path]:
+    """The folders that lie in `folders`, where no image lies in these or in images/ there.
+
+    Else an image that is lost would be found among masks or other pictures that are called alike.
+    """
+    places = [place for folder in folders for place in (folder, folder / "images") if place.is_dir()]
+    if any(is_image(path) for place in places for path in place.iterdir()):
+        return []
+    found = [below for folder in folders if folder.is_dir() for below in folders_in(folder)]
     return found if len(found) <= _MOST_FOLDERS else []
 
 
@@ -107,7 +113,7 @@ def image_column(table: pd.DataFrame, files: Files) -> str | None:
         SourceError: several columns name different files and none is called like a path, or there is no line of names.
     """
     for column in table.columns:
-        if _LOOKS_LIKE_FILE.fullmatch(column) and files.named(column):
+        if columns.canonical(column) not in _IMAGE and files.named(column):
             raise SourceError(
                 f"A table is expected whose first line names the columns; it names the image '{column}'. Put a line "
                 "above it, such as file,label."

@@ -25,7 +25,7 @@ class Table(Source):
         file = table_of(path)
         if file is None:
             return False
-        table, files = read_table(file), Files(file.parent)
+        table, files = read_table(file), Files(file.parent, anywhere=True)
         column = _image_column(table, files, file)
         images = [image for value in table[column] for image in files.named(value)]
         return not images or sum(map(is_dicom, images)) * 2 <= len(images)  # else it is the layout "dicom"
@@ -34,7 +34,7 @@ class Table(Source):
         file = table_of(path)
         if file is None:
             raise SourceError(f"{path}: {self.layout} is expected; there is no table.")
-        table, files = read_table(file), Files(file.parent)
+        table, files = read_table(file), Files(file.parent, anywhere=True)
         column = _image_column(table, files, file)
         log = ProblemLog()
         images = images_of_rows(table[column], files, log)
@@ -54,6 +54,6 @@ def _image_column(table: pd.DataFrame, files: Files, file: Path) -> str:
     if column is None:
         raise SourceError(
             f"{file}: a column is expected whose values are image files in {file.parent} or a folder in it; found "
-            f"columns {', '.join(table.columns)}. Call it 'file' and give paths relative to the table."
+            f"columns {', '.join(table.columns[:8])}. Call it 'file' and give paths relative to the table."
         )
     return column

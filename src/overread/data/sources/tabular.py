@@ -12,7 +12,7 @@ import pandas as pd
 
 from overread.errors import SourceError
 
-_NOT_KNOWN = ("NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "?", "-", "--", ".")  # R, pandas, databases, people
+_NOT_KNOWN = ("NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "?", ".")  # R, pandas, databases, people
 
 
 def read_table(path: Path) -> pd.DataFrame:
