@@ -68,7 +68,7 @@ _FEW = ["class-with-few-patients", "class-without-cases"]
 
 
 def test_a_class_of_very_few_patients_is_named_before_anyone_trains():
-    found = _found(_labelled(["x"] * 8 + ["y"] * 4))
+    found = _found(_labelled(["x"] * 8 + ["y"] * 2))
     assert found["class-with-few-patients"].where == ("y",)
     assert found["class-with-few-patients"].severity == "warning"
 

@@ -15,7 +15,7 @@ from overread.data.problem_kinds import ProblemLog
 from overread.errors import UnreadableImage
 
 _MOST_DUPLICATES = 0.05
-_FEW_PATIENTS = 5
+_FEW_PATIENTS = 3
 _NEGLIGIBLE_PX = 1e-3
 """How far a box may reach out by rounding."""
 
