@@ -88,6 +88,7 @@ def render_report(content: ReportContent) -> str:
         examples=[(caption, _card(reading, len(content.examples))) for caption, reading in content.examples],
         cards=cards,
         ordered=_ordered_words(content, cards),
+        all_simulated=all(card["simulated"] for card in cards),  # then it is said once, above
         most_marks=MOST_MARKS,
         limits=[*LIMITS[content.kind], *_limits(content), *content.notes],
         footer=NOT_FOR_DIAGNOSIS,
