@@ -13,6 +13,7 @@ from overread import io
 from overread.data.manifest import Case, ImageRef, Manifest, Problem
 from overread.data.problem_kinds import ProblemLog
 from overread.errors import UnreadableImage
+from overread.image import Image
 
 _MOST_DUPLICATES = 0.05
 _FEW_PATIENTS = 3
@@ -41,7 +42,11 @@ def facts_of(ref: ImageRef) -> ImageFacts:
     Raises:
         UnreadableImage: it cannot be read.
     """
-    image = io.read(ref.path, item=ref.item)
+    return facts_in(io.read(ref.path, item=ref.item))
+
+
+def facts_in(image: Image) -> ImageFacts:
+    """What the checks need to know of an image that was read."""
     digest = hashlib.sha256(repr(image.pixels.shape).encode())
     digest.update(image.pixels.tobytes())
     return ImageFacts(image.shape, image.channels, digest.hexdigest())

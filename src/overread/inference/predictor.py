@@ -14,6 +14,7 @@ from torch import Tensor
 
 from overread import io
 from overread.data.manifest import ImageRef, Task
+from overread.data.problems import facts_in
 from overread.data.section import AugmentationSection
 from overread.errors import OverreadError
 from overread.finding import Finding, Prediction, Region
@@ -34,7 +35,13 @@ class Images(Protocol):
 
 
 class FreshImages:
-    """Images decoded when asked for and kept nowhere, as a reading of patients' images wants it."""
+    """Images decoded when asked for and kept nowhere, as a reading of patients' images wants it.
+
+    Of each its `digests` keep what tells whether a model has learned from it: SHA-256 (hex) of shape and pixels.
+    """
+
+    def __init__(self) -> None:
+        self.digests: dict[ImageRef, str] = {}
 
     def get(self, ref: ImageRef, steps: Sequence[Step]) -> Image:
         """The image after `steps`.
@@ -42,7 +49,9 @@ class FreshImages:
         Raises:
             UnreadableImage: the file cannot be read.
         """
-        return prepare(io.read(ref.path, item=ref.item), steps)
+        image = io.read(ref.path, item=ref.item)
+        self.digests[ref] = facts_in(image).pixel_digest
+        return prepare(image, steps)
 
 
 @dataclass(frozen=True, eq=False)

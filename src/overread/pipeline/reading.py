@@ -5,13 +5,11 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
-from contextlib import suppress
 from pathlib import Path
 
 from overread import io
 from overread.bundle import Bundle
 from overread.data.manifest import ImageRef
-from overread.data.problems import facts_of
 from overread.data.sources.files import case_ids, is_image, walk
 from overread.data.sources.headers import is_simulated
 from overread.errors import InputError, UnreadableImage
@@ -42,10 +40,15 @@ def read_images(
     named, left_out = _named(paths)
     ids = case_ids(named)
     refs = [(ids[name], ImageRef(file)) for name, file in named.items()]
-    ensemble = load_ensemble(bundle, weights, device=device)
-    answers = progress.track(ensemble.predict(refs, FreshImages()), what="reading", total=len(refs))
+    ensemble, images = load_ensemble(bundle, weights, device=device), FreshImages()
+    answers = progress.track(ensemble.predict(refs, images), what="reading", total=len(refs))
     predictions = [presenting.shown_marks(answer, bundle.threshold) for answer in answers]
-    learned_from = _learned_from(bundle, refs, predictions, progress)
+    seen = set(bundle.seen)
+    learned_from = {
+        case_id
+        for (case_id, ref), prediction in zip(refs, predictions, strict=True)
+        if prediction.refused is None and digest_of([images.digests[ref]]) in seen
+    }
     readings = _Readings(bundle, list(named.items()), predictions, learned_from)
     write_predictions_json(folder / "predictions.json", readings.without_pixels())
     names = file_names([prediction.case_id for prediction in predictions])
@@ -115,20 +118,6 @@ class _Readings(Sequence[Reading]):
             threshold=self._bundle.threshold if self._bundle.task in ("boxes", "masks") else None,
             classes=self._bundle.classes,
         )
-
-
-def _learned_from(
-    bundle: Bundle, refs: Sequence[tuple[str, ImageRef]], predictions: Sequence[Prediction], progress: Progress
-) -> frozenset[str]:
-    """The case ids of the images that the model learned from; those that were refused are not looked at."""
-    known, found = set(bundle.seen), set()
-    answered = list(zip(refs, predictions, strict=True)) if known else []
-    for (case_id, ref), prediction in progress.track(answered, what="comparing with what the model learned from"):
-        if prediction.refused is None:
-            with suppress(UnreadableImage):  # it was readable a moment ago
-                if digest_of([facts_of(ref).pixel_digest]) in known:
-                    found.add(case_id)
-    return frozenset(found)
 
 
 def _named(paths: Sequence[Path]) -> tuple[dict[str, Path], list[Path]]:

@@ -91,8 +91,8 @@ def test_several_columns_of_zero_and_one_are_several_labels_and_empty_is_not_kno
     assert _problem(manifest, "unknown-label") == ("b",)
 
 
-@pytest.mark.parametrize("word", ["NA", "nan", "NULL"])
-def test_what_other_programs_write_for_nothing_is_no_class(tmp_path: Path, word: str):
+@pytest.mark.parametrize("word", ["NA", "nan", "NULL", "?", "."])
+def test_what_programs_and_people_write_for_nothing_is_no_class(tmp_path: Path, word: str):
     _images(tmp_path, ["a.png", "b.png", "c.png"])
     manifest = _read(tmp_path, f"file,label\na.png,none\nb.png,cyst\nc.png,{word}\n")
     assert manifest.classes == ("cyst", "none")
@@ -291,14 +291,6 @@ def test_what_spreadsheets_put_above_the_column_names_is_skipped_or_named(tmp_pa
         _read(tmp_path, "Export 1.1.2024;\nfile;class\na.png;x\nb.png;y\n")
     with pytest.raises(SourceError, match="Take away what stands above the column names"):
         _read(tmp_path, "Export 1.1.2024\nfile;class\na.png;x\nb.png;y\n")
-
-
-@pytest.mark.parametrize("word", ["?", "."])
-def test_a_sign_for_not_known_is_no_class(tmp_path: Path, word: str):
-    _images(tmp_path, ["a.png", "b.png", "c.png"])
-    manifest = _read(tmp_path, f"file,class\na.png,x\nb.png,y\nc.png,{word}\n")
-    assert manifest.classes == ("x", "y")
-    assert _problem(manifest, "unknown-label") == ("c",)
 
 
 def test_a_column_that_may_name_patients_is_suspected_where_no_other_does(tmp_path: Path):
