@@ -12,7 +12,7 @@ from overread.errors import UndefinedMetric
 from overread.evaluation.estimate import Estimate
 from overread.evaluation.intervals import over_draws
 from overread.evaluation.marks import MAX_DETECTIONS, MarkDraws, MarkQuestion, Marks, Threshold
-from overread.evaluation.matching import Kind
+from overread.evaluation.matching import FOUND_IOU, Kind
 from overread.evaluation.measured import Measured, asker, mean_of_classes, of_class
 from overread.evaluation.metric import metric, metrics_of
 
@@ -95,27 +95,27 @@ def tp_ap_90(drawn: MarkDraws) -> Array:
 @metric(
     "marks_found",
     better="higher",
-    says="share of the true marks that a mark matches at IoU 0.5",
+    says=f"share of the true marks that a mark matches at IoU {FOUND_IOU}",
     of=MarkQuestion,
     rests_on=("truths",),
     decides=True,
 )
 def marks_found(drawn: MarkDraws) -> Array:
     """How many lesions are found: the sensitivity, lesion by lesion."""
-    return drawn.hits(0.5) / drawn.truths
+    return drawn.hits(FOUND_IOU) / drawn.truths
 
 
 @metric(
     "false_marks",
     better="lower",
-    says="marks that match no true mark at IoU 0.5, mean number an image",
+    says=f"marks that match no true mark at IoU {FOUND_IOU}, mean number an image",
     of=MarkQuestion,
     decides=True,
     rate=True,
 )
 def false_marks(drawn: MarkDraws) -> Array:
     """At which price lesions are found: marks that lie on none, or on one that has a surer mark already."""
-    return (drawn.called - drawn.hits(0.5)) / drawn.amount("cases")
+    return (drawn.called - drawn.hits(FOUND_IOU)) / drawn.amount("cases")
 
 
 @metric(

@@ -17,6 +17,9 @@ Array = NDArray[np.float64]
 Kind = Literal["boxes", "masks", "centres"]
 """How overlap is measured: IoU of boxes, IoU of masks, or 1 where the centre of a mark lies in the true region."""
 
+FOUND_IOU = 0.5
+"""From this overlap with a mark of its class on, a true mark counts as found."""
+
 
 @dataclass(frozen=True)
 class Matches:

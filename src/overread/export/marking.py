@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image as Picture
 from PIL import ImageDraw, ImageFont
 
+from overread.evaluation.matching import FOUND_IOU
 from overread.export.contour import region_outlines
 from overread.export.overlap import best_iou, region_of
 from overread.export.wording import drawn_box, score_words
@@ -32,8 +33,6 @@ COLOURS: dict[str, Ink] = {
     "purple": (204, 121, 167),
 }
 FEW_LABELS, MOST_LABELS = 8, 30
-FOUND_IOU = 0.5
-"""From this overlap with a mark of its class on, a true mark counts as found."""
 SMALL_PX = 12
 """No line is wider than its part of a contour's box, and below it a line has no rim: it would hide what it encloses."""
 MOST_HIDDEN = 0.1

@@ -14,11 +14,11 @@ from typing import Literal
 from PIL import Image as Picture
 from PIL import ImageDraw
 
+from overread.evaluation.matching import FOUND_IOU
 from overread.export.bearings import draw_bearings
 from overread.export.display import Shown, shown
 from overread.export.marking import (
     COLOURS,
-    FOUND_IOU,
     PREDICTED,
     TRUE,
     Ink,

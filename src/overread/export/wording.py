@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from overread.evaluation.estimate import Estimate
+from overread.evaluation.matching import FOUND_IOU
 from overread.evaluation.metric import metrics
 from overread.export.reading import Reading
 from overread.finding import Box, Finding, Region
@@ -30,7 +31,8 @@ LONGEST_ABBREVIATION = 4
 """A name of the catalogue that is no longer is taken for letters that stand for words, such as mcc."""
 
 RIGHT_MARK = (
-    "A mark is right where it shares with a true mark of its class at least half of what the two cover (IoU 0.50)."
+    "A mark is right where it shares with a true mark of its class at least half of what the two "
+    f"cover (IoU {FOUND_IOU:.2f})."
 )
 CLOSE = 0.2
 """Scores nearer to each other than this are said to be close: of two classes, 0.6 and 0.4."""
