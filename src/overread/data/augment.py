@@ -6,14 +6,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torchvision import tv_tensors
-from torchvision.ops import box_area
-from torchvision.transforms import v2
-from torchvision.transforms.v2 import functional as move
 
 from overread.data.marks import PreparedMarks
 from overread.data.section import AugmentationSection
+from overread.lean_import import without_compiler
 from overread.models.contract import Truths
+
+with without_compiler():
+    from torchvision import tv_tensors
+    from torchvision.ops import box_area
+    from torchvision.transforms import v2
+    from torchvision.transforms.v2 import functional as move
 
 _SEEN = 0.1  # a mark of which less is left in a crop is not a lesion that anyone could name
 _LESION = 2 / 3  # of the crops show a lesion for certain: most of an image is empty

@@ -6,15 +6,19 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, cast
 
-import timm
 import torch
 from safetensors.torch import load_file
-from timm.models import adapt_input_conv
-from timm.utils.model import freeze as freeze_layers
 from torch import Tensor, nn
 
 from overread.catalogue import suggestion
 from overread.errors import RecipeError
+from overread.lean_import import without_compiler
+from overread.models.depthwise import quick_depthwise
+
+with without_compiler():
+    import timm
+    from timm.models import adapt_input_conv
+    from timm.utils.model import freeze as freeze_layers
 
 # ImageNet weights that come as a package and so need no network; the file's entries stand in timm's order.
 _PACKAGED = {
@@ -41,6 +45,7 @@ def backbone(name: str, *, weights: str, channels: int, pretrained: bool = True,
     network: nn.Module = timm.create_model(name, pretrained=False, in_chans=channels, **options)
     if weights != "none" and pretrained:
         _load(network, name, _entries(name, weights), weights)
+    quick_depthwise(network)
     return network
 
 

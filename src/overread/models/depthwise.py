@@ -1,0 +1,139 @@
+"""Depthwise convolutions whose weights' gradient is quick on a CPU."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+
+from overread.lean_import import without_compiler
+
+with without_compiler():
+    from timm.layers.conv2d_same import Conv2dSame
+    from timm.layers.padding import pad_same
+
+_TILE = 3  # oneDNN has quick code for the gradient of a 3 x 3 kernel, and no more than plain loops for larger ones
+
+
+def quick_depthwise(network: nn.Module) -> None:
+    """Exchange the depthwise convolutions with kernels of 5 x 5 and more for ones that learn faster on a CPU.
+
+    They have the same weights under the same names and give the same answers; their gradients differ by rounding. How
+    much time it saves is measured in `benchmarks/training_step.py`.
+
+    Args:
+        network: whose layers are exchanged, in place.
+    """
+    for name, layer in list(network.named_modules()):
+        if isinstance(layer, nn.Conv2d) and _is_large_depthwise(layer):
+            parent, _, own = name.rpartition(".")
+            setattr(network.get_submodule(parent), own, DepthwiseConv2d.of(layer))
+
+
+def _is_large_depthwise(layer: nn.Conv2d) -> bool:
+    rows, columns = layer.kernel_size
+    return (
+        layer.groups == layer.in_channels == layer.out_channels
+        and rows == columns > _TILE
+        and rows % 2 == 1
+        and layer.dilation == (1, 1)
+        and layer.bias is None
+        and layer.padding_mode == "zeros"
+        and not isinstance(layer.padding, str)
+    )
+
+
+class DepthwiseConv2d(nn.Conv2d):
+    """A depthwise convolution without bias, with an odd square kernel."""
+
+    same = False
+    """Whether it pads as TensorFlow does, by as much as the size of its input asks for."""
+
+    @classmethod
+    def of(cls, layer: nn.Conv2d) -> Self:
+        """One that shares its weights with `layer`."""
+        channels, padding = layer.in_channels, layer.padding
+        assert not isinstance(padding, str)
+        size = (layer.kernel_size[0], layer.kernel_size[1])
+        new = cls(channels, channels, size, layer.stride, padding, groups=channels, bias=False)
+        new.weight = layer.weight
+        new.same = isinstance(layer, Conv2dSame)
+        return new
+
+    def forward(self, images: Tensor) -> Tensor:
+        """`(batch, channel, row, column)` in and out."""
+        weight = self.weight
+        if self.same:
+            images = pad_same(images, list(self.kernel_size), list(self.stride))
+        if images.device.type != "cpu" or not (torch.is_grad_enabled() and weight.requires_grad):
+            return functional.conv2d(images, weight, None, self.stride, self._pads, 1, self.groups)
+        if torch.is_autocast_enabled("cpu"):
+            kind = torch.get_autocast_dtype("cpu")
+            images, weight = images.to(kind), weight.to(kind)
+        answer: Tensor = _Depthwise.apply(images, weight, self.stride, self._pads)  # type: ignore[no-untyped-call]
+        return answer
+
+    @property
+    def _pads(self) -> tuple[int, int]:
+        if self.same:
+            return 0, 0
+        assert not isinstance(self.padding, str)
+        return self.padding[0], self.padding[1]
+
+
+class _Depthwise(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, weight: Tensor, stride: tuple[int, int], pads: tuple[int, int]) -> Tensor:
+        ctx.save_for_backward(images, weight)
+        ctx.stride, ctx.pads = stride, pads
+        return functional.conv2d(images, weight, None, stride, pads, 1, len(weight))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, given: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        images, weight = ctx.saved_tensors
+        of_images, of_weight = ctx.needs_input_grad[:2]
+        return (
+            _gradients(given, images, weight, ctx.stride, pads=ctx.pads, wanted=(True, False))[0]
+            if of_images
+            else None,
+            _weight_gradient(given, images, weight, ctx.stride, ctx.pads) if of_weight else None,
+            None,
+            None,
+        )
+
+
+def _weight_gradient(
+    given: Tensor, images: Tensor, weight: Tensor, stride: tuple[int, int], pads: tuple[int, int]
+) -> Tensor:
+    """The gradient in tiles of 3 x 3 that overlap: a place in it hangs on no other place of the kernel."""
+    padded = functional.pad(images, (pads[1], pads[1], pads[0], pads[0])) if any(pads) else images
+    rows, columns = ((size - 1) * step + _TILE for size, step in zip(given.shape[2:], stride, strict=True))
+    gradient, tile = torch.empty_like(weight), weight.new_empty(len(weight), 1, _TILE, _TILE)
+    places = range(0, weight.shape[2] - _TILE + 1, _TILE - 1)
+    for top in places:
+        for left in places:
+            seen = padded[:, :, top : top + rows, left : left + columns]
+            seen = seen.contiguous(memory_format=torch.channels_last)
+            gradient[:, :, top : top + _TILE, left : left + _TILE] = _gradients(
+                given, seen, tile, stride, pads=(0, 0), wanted=(False, True)
+            )[1]
+    return gradient
+
+
+def _gradients(
+    given: Tensor,
+    images: Tensor,
+    weight: Tensor,
+    stride: tuple[int, int],
+    *,
+    pads: tuple[int, int],
+    wanted: tuple[bool, bool],
+) -> tuple[Tensor, Tensor, Tensor]:
+    gradients: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.convolution_backward(
+        given, images, weight, None, stride, pads, (1, 1), False, (0, 0), len(weight), (*wanted, False)
+    )
+    return gradients

@@ -1,0 +1,89 @@
+import copy
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from timm.layers.conv2d_same import Conv2dSame
+from torch import Tensor, nn
+
+from overread.models.backbones import backbone
+from overread.models.depthwise import DepthwiseConv2d, quick_depthwise
+
+
+def gradients(layer: nn.Module, images: Tensor, given: Tensor) -> list[Tensor]:
+    images = images.clone().requires_grad_()
+    answer = layer(images)
+    answer.backward(given[..., : answer.shape[2], : answer.shape[3]])
+    assert images.grad is not None
+    return [answer.detach(), images.grad, *(one.grad for one in layer.parameters() if one.grad is not None)]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    kernel=st.sampled_from([5, 7, 9]),
+    stride=st.sampled_from([1, 2, 3]),
+    same=st.booleans(),
+    size=st.tuples(st.integers(9, 20), st.integers(9, 20)),
+    channels=st.integers(1, 20),
+)
+def test_a_quick_depthwise_convolution_answers_and_learns_as_the_one_it_replaces(
+    kernel: int, stride: int, same: bool, size: tuple[int, int], channels: int
+) -> None:
+    torch.manual_seed(channels)
+    kind = Conv2dSame if same else nn.Conv2d
+    layer = kind(channels, channels, kernel, stride, padding=0 if same else kernel // 2, groups=channels, bias=False)
+    plain = nn.Sequential(layer)
+    quick = copy.deepcopy(plain)
+    quick_depthwise(quick)
+    # one channel that is its own group is an ordinary convolution to torch as well; it is exchanged all the same
+    assert type(quick[0]) is DepthwiseConv2d
+    images, towards = torch.randn(2, channels, *size), torch.randn(2, channels, *size)
+    for wanted, found in zip(gradients(plain, images, towards), gradients(quick, images, towards), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_in_bfloat16_it_learns_as_the_one_it_replaces_within_rounding() -> None:
+    torch.manual_seed(0)
+    plain = nn.Sequential(nn.Conv2d(8, 8, 5, 1, 2, groups=8, bias=False))
+    quick = copy.deepcopy(plain)
+    quick_depthwise(quick)
+    images, towards = torch.randn(4, 8, 12, 12), torch.randn(4, 8, 12, 12).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        pairs = zip(gradients(plain, images, towards), gradients(quick, images, towards), strict=True)
+    for wanted, found in pairs:
+        assert found.dtype == wanted.dtype
+        torch.testing.assert_close(found, wanted, rtol=0.05, atol=0.1)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Conv2d(8, 8, 3, groups=8, bias=False),
+        nn.Conv2d(8, 8, 5, groups=4, bias=False),
+        nn.Conv2d(8, 16, 5, groups=8, bias=False),
+        nn.Conv2d(8, 8, 4, groups=8, bias=False),
+        nn.Conv2d(8, 8, 5, groups=8),
+        nn.Conv2d(8, 8, 5, groups=8, dilation=2, bias=False),
+        nn.Conv2d(8, 8, 5, groups=8, padding=2, padding_mode="reflect", bias=False),
+        nn.Conv2d(8, 8, 5, groups=8, padding="same", bias=False),
+        nn.Conv2d(8, 8, (5, 3), groups=8, bias=False),
+    ],
+)
+def test_other_convolutions_stay_as_they_are(layer: nn.Conv2d) -> None:
+    network = nn.Sequential(layer)
+    quick_depthwise(network)
+    assert network[0] is layer
+
+
+def test_a_backbone_has_quick_layers_under_timm_s_names_and_gives_timm_s_answers() -> None:
+    import timm
+
+    torch.manual_seed(0)
+    plain = timm.create_model("tf_efficientnet_lite0", in_chans=1).eval()
+    quick = backbone("tf_efficientnet_lite0", weights="none", channels=1).eval()
+    quick.load_state_dict(plain.state_dict())
+    assert sum(isinstance(layer, DepthwiseConv2d) for layer in quick.modules()) == 9
+    images = torch.randn(2, 1, 64, 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(quick(images), plain(images))
