@@ -55,10 +55,17 @@ class DepthwiseConv2d(nn.Conv2d):
     @classmethod
     def of(cls, layer: nn.Conv2d) -> Self:
         """One that shares its weights with `layer`."""
-        channels, padding = layer.in_channels, layer.padding
+        channels, size, stride, padding = layer.in_channels, layer.kernel_size, layer.stride, layer.padding
         assert not isinstance(padding, str)
-        size = (layer.kernel_size[0], layer.kernel_size[1])
-        new = cls(channels, channels, size, layer.stride, padding, groups=channels, bias=False)
+        new = cls(
+            channels,
+            channels,
+            (size[0], size[1]),
+            (stride[0], stride[1]),
+            (padding[0], padding[1]),
+            groups=channels,
+            bias=False,
+        )
         new.weight = layer.weight
         new.same = isinstance(layer, Conv2dSame)
         return new
@@ -73,7 +80,7 @@ class DepthwiseConv2d(nn.Conv2d):
         if torch.is_autocast_enabled("cpu"):
             kind = torch.get_autocast_dtype("cpu")
             images, weight = images.to(kind), weight.to(kind)
-        answer: Tensor = _Depthwise.apply(images, weight, self.stride, self._pads)  # type: ignore[no-untyped-call]
+        answer: Tensor = _Depthwise.apply(images, weight, self.stride, self._pads)
         return answer
 
     @property
