@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from overread.catalogue import suggestion
 from overread.errors import RecipeError
 from overread.lean_import import without_compiler
-from overread.models.depthwise import quick_depthwise
+from overread.models.quick import quicken
 
 with without_compiler():
     import timm
@@ -45,7 +45,7 @@ def backbone(name: str, *, weights: str, channels: int, pretrained: bool = True,
     network: nn.Module = timm.create_model(name, pretrained=False, in_chans=channels, **options)
     if weights != "none" and pretrained:
         _load(network, name, _entries(name, weights), weights)
-    quick_depthwise(network)
+    quicken(network)
     return network
 
 
@@ -78,6 +78,7 @@ def freeze(network: nn.Module, levels: int) -> None:
     if not within:
         raise RecipeError("model.frozen: this network does not say where its levels end. Leave it out.")
     freeze_layers(network, layers)  # type: ignore[no-untyped-call]
+    quicken(network)  # the norms, which are frozen only now
 
 
 def _entries(name: str, weights: str) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Depthwise convolutions whose weights' gradient is quick on a CPU."""
+"""Layers that give what timm's give, in less time on a CPU; how much is measured in `benchmarks/training_step.py`."""
 
 from __future__ import annotations
 
@@ -13,24 +13,57 @@ from overread.lean_import import without_compiler
 
 with without_compiler():
     from timm.layers.conv2d_same import Conv2dSame
+    from timm.layers.norm_act import FrozenBatchNormAct2d
     from timm.layers.padding import pad_same
+    from torchvision.ops import FrozenBatchNorm2d
 
 _TILE = 3  # oneDNN has quick code for the gradient of a 3 x 3 kernel, and no more than plain loops for larger ones
 
 
-def quick_depthwise(network: nn.Module) -> None:
-    """Exchange the depthwise convolutions with kernels of 5 x 5 and more for ones that learn faster on a CPU.
+def quicken(network: nn.Module) -> None:
+    """Exchange slow layers of a network, in place, for quick ones with the same weights under the same names.
 
-    They have the same weights under the same names and give the same answers; their gradients differ by rounding. How
-    much time it saves is measured in `benchmarks/training_step.py`.
-
-    Args:
-        network: whose layers are exchanged, in place.
+    These are depthwise convolutions with kernels of 5 x 5 and more, and frozen batch norms. Answers and gradients
+    differ by rounding.
     """
     for name, layer in list(network.named_modules()):
-        if isinstance(layer, nn.Conv2d) and _is_large_depthwise(layer):
+        quick: nn.Module | None = None
+        if isinstance(layer, nn.Conv2d) and _is_large_depthwise(layer) and not isinstance(layer, DepthwiseConv2d):
+            quick = DepthwiseConv2d.of(layer)
+        elif isinstance(layer, FrozenBatchNorm2d | FrozenBatchNormAct2d):
+            quick = FrozenNorm(layer)
+        if quick is not None:
             parent, _, own = name.rpartition(".")
-            setattr(network.get_submodule(parent), own, DepthwiseConv2d.of(layer))
+            setattr(network.get_submodule(parent), own, quick)
+
+
+class FrozenNorm(nn.Module):
+    """A batch norm whose numbers stay as they are, in one pass over the image instead of two, and its activation.
+
+    Args:
+        layer: the frozen norm whose numbers and activation it takes over.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        for name, buffer in layer.named_buffers():
+            self.register_buffer(name, buffer)
+        self.eps = float(layer.eps)  # type: ignore[arg-type]
+        self.drop, self.act = getattr(layer, "drop", nn.Identity()), getattr(layer, "act", nn.Identity())
+
+    def forward(self, images: Tensor) -> Tensor:
+        """`(batch, channel, row, column)` in and out."""
+        scale = self.weight * (self.running_var + self.eps).rsqrt()
+        shift = self.bias - self.running_mean * scale
+        shape = (1, -1, 1, 1)
+        normed = torch.addcmul(shift.view(shape).to(images), images, scale.view(shape).to(images))
+        answer: Tensor = self.act(self.drop(normed))
+        return answer
 
 
 def _is_large_depthwise(layer: nn.Conv2d) -> bool:
