@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from timm.layers.conv2d_same import Conv2dSame
+from timm.layers.std_conv import StdConv2d
 from torch import Tensor, nn
 
 from overread.models.backbones import backbone, freeze
@@ -23,24 +24,25 @@ def gradients(layer: nn.Module, images: Tensor, given: Tensor) -> list[Tensor]:
 @given(
     kernel=st.sampled_from([5, 7, 9]),
     stride=st.sampled_from([1, 2, 3]),
-    same=st.booleans(),
+    kind=st.sampled_from([nn.Conv2d, Conv2dSame]),
     size=st.tuples(st.integers(9, 20), st.integers(9, 20)),
     channels=st.integers(1, 20),
 )
-def test_a_quicken_convolution_answers_and_learns_as_the_one_it_replaces(
-    kernel: int, stride: int, same: bool, size: tuple[int, int], channels: int
+def test_a_quick_convolution_answers_and_learns_as_the_one_it_replaces(
+    kernel: int, stride: int, kind: type[nn.Conv2d], size: tuple[int, int], channels: int
 ) -> None:
     torch.manual_seed(channels)
-    kind = Conv2dSame if same else nn.Conv2d
-    layer = kind(channels, channels, kernel, stride, padding=0 if same else kernel // 2, groups=channels, bias=False)
-    plain = nn.Sequential(layer)
+    pads = 0 if kind is Conv2dSame else kernel // 2
+    plain = nn.Sequential(kind(channels, channels, kernel, stride, pads, groups=channels, bias=False))
     quick = copy.deepcopy(plain)
     quicken(quick)
     # one channel that is its own group is an ordinary convolution to torch as well; it is exchanged all the same
     assert type(quick[0]) is DepthwiseConv2d
     images, towards = torch.randn(2, channels, *size), torch.randn(2, channels, *size)
-    for wanted, found in zip(gradients(plain, images, towards), gradients(quick, images, towards), strict=True):
-        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+    for memory_format in (torch.contiguous_format, torch.channels_last):
+        images = images.to(memory_format=memory_format)
+        for wanted, found in zip(gradients(plain, images, towards), gradients(quick, images, towards), strict=True):
+            torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
 
 
 def test_in_bfloat16_it_learns_as_the_one_it_replaces_within_rounding() -> None:
@@ -68,6 +70,7 @@ def test_in_bfloat16_it_learns_as_the_one_it_replaces_within_rounding() -> None:
         nn.Conv2d(8, 8, 5, groups=8, padding=2, padding_mode="reflect", bias=False),
         nn.Conv2d(8, 8, 5, groups=8, padding="same", bias=False),
         nn.Conv2d(8, 8, (5, 3), groups=8, bias=False),
+        StdConv2d(8, 8, 5, groups=8, bias=False),
     ],
 )
 def test_other_convolutions_stay_as_they_are(layer: nn.Conv2d) -> None:
@@ -121,3 +124,10 @@ def test_a_frozen_norm_keeps_the_precision_of_what_it_is_given() -> None:
     freeze(network, 1)
     norm = next(layer for layer in network.modules() if isinstance(layer, FrozenNorm))
     assert norm(torch.randn(1, 32, 8, 8).bfloat16()).dtype == torch.bfloat16
+
+
+def test_quick_layers_draw_no_random_numbers() -> None:
+    network = nn.Sequential(nn.Conv2d(8, 8, 5, groups=8, bias=False))
+    before = torch.get_rng_state()
+    quicken(network)
+    assert torch.equal(torch.get_rng_state(), before)

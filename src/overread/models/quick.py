@@ -24,20 +24,21 @@ def quicken(network: nn.Module) -> None:
     """Exchange slow layers of a network, in place, for quick ones with the same weights under the same names.
 
     These are depthwise convolutions with kernels of 5 x 5 and more, and frozen batch norms. Answers and gradients
-    differ by rounding.
+    differ by rounding. Layers of other classes stay, also those that inherit from these, because they compute
+    something of their own; hooks of exchanged layers are lost.
     """
     for name, layer in list(network.named_modules()):
         quick: nn.Module | None = None
-        if isinstance(layer, nn.Conv2d) and _is_large_depthwise(layer) and not isinstance(layer, DepthwiseConv2d):
+        if type(layer) in (nn.Conv2d, Conv2dSame) and _is_large_depthwise(layer):
             quick = DepthwiseConv2d.of(layer)
-        elif isinstance(layer, FrozenBatchNorm2d | FrozenBatchNormAct2d):
+        elif type(layer) in (FrozenBatchNorm2d, FrozenBatchNormAct2d):
             quick = FrozenNorm(layer)
         if quick is not None:
             parent, _, own = name.rpartition(".")
             setattr(network.get_submodule(parent), own, quick)
 
 
-class FrozenNorm(nn.Module):
+class FrozenNorm(FrozenBatchNormAct2d):
     """A batch norm whose numbers stay as they are, in one pass over the image instead of two, and its activation.
 
     Args:
@@ -49,19 +50,18 @@ class FrozenNorm(nn.Module):
     running_mean: Tensor
     running_var: Tensor
 
-    def __init__(self, layer: nn.Module) -> None:
-        super().__init__()
-        for name, buffer in layer.named_buffers():
-            self.register_buffer(name, buffer)
-        self.eps = float(layer.eps)  # type: ignore[arg-type]
+    def __init__(self, layer: FrozenBatchNorm2d | FrozenBatchNormAct2d) -> None:
+        numbers = dict(layer.named_buffers(recurse=False))
+        super().__init__(len(numbers["weight"]), layer.eps, apply_act=False)
+        for name, buffer in numbers.items():
+            setattr(self, name, buffer)
         self.drop, self.act = getattr(layer, "drop", nn.Identity()), getattr(layer, "act", nn.Identity())
 
     def forward(self, images: Tensor) -> Tensor:
         """`(batch, channel, row, column)` in and out."""
-        scale = self.weight * (self.running_var + self.eps).rsqrt()
-        shift = self.bias - self.running_mean * scale
-        shape = (1, -1, 1, 1)
-        normed = torch.addcmul(shift.view(shape).to(images), images, scale.view(shape).to(images))
+        normed = functional.batch_norm(
+            images, self.running_mean, self.running_var, self.weight, self.bias, training=False, eps=self.eps
+        )
         answer: Tensor = self.act(self.drop(normed))
         return answer
 
@@ -98,6 +98,7 @@ class DepthwiseConv2d(nn.Conv2d):
             (padding[0], padding[1]),
             groups=channels,
             bias=False,
+            device="meta",  # weights of its own would be thrown away, and draw random numbers
         )
         new.weight = layer.weight
         new.same = isinstance(layer, Conv2dSame)

@@ -22,10 +22,11 @@ Schedule = Callable[[float, TrainingSection], float]
 optimisers: Catalogue[MakeOptimiser] = Catalogue("optimiser", "overread.training")
 schedules: Catalogue[Schedule] = Catalogue("schedule", "overread.training")
 
-# "fused" goes through the weights once a step instead of once an operation
-optimisers.add("sgd")(partial(torch.optim.SGD, fused=True))
-optimisers.add("momentum")(partial(torch.optim.SGD, momentum=0.9, fused=True))
-optimisers.add("nesterov")(partial(torch.optim.SGD, momentum=0.9, nesterov=True, fused=True))
+optimisers.add("sgd")(torch.optim.SGD)
+optimisers.add("momentum")(partial(torch.optim.SGD, momentum=0.9))
+optimisers.add("nesterov")(partial(torch.optim.SGD, momentum=0.9, nesterov=True))
+# "fused" goes through the weights once a step instead of once an operation; with momentum it cannot bear weights that
+# get their first gradient later than others
 optimisers.add("adam")(partial(torch.optim.Adam, fused=True))
 optimisers.add("adamw")(partial(torch.optim.AdamW, fused=True))
 
