@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Protocol
 
 import numpy as np
@@ -167,19 +168,24 @@ class Ensemble:
         batch = torch.from_numpy(np.stack([image.pixels for image in images]))
         model.eval()
         with torch.inference_mode():
-            output = self._asked(model, batch)
-            scores = output.scores
-            if scores is not None:
-                others = [self._asked(model, varied).scores for varied in self._varied(batch)]
-                scores = torch.stack([scores, *(other for other in others if other is not None)]).float().mean(0)
-        return (None if scores is None else scores.cpu()), output.marks
+            if not self.mirrored and not self.views:
+                output = self._asked(model, batch)
+                return (None if output.scores is None else output.scores.cpu()), output.marks
+            views, answers = self._views(batch), list[Tensor]()
+            at_once = max(1, self.batch_size // len(batch))  # a single image would ask for each of its copies alone
+            while some := list(islice(views, at_once)):
+                scores = self._asked(model, torch.cat(some)).scores
+                assert scores is not None  # views are for labels only
+                answers += torch.split(scores.float(), len(batch))
+            return torch.stack(answers).mean(0).cpu(), None
 
     def _asked(self, model: Model, batch: Tensor) -> Output:
         with self._autocast():
             return model.predict(batch.to(self.device).contiguous(memory_format=torch.channels_last))
 
-    def _varied(self, batch: Tensor) -> Iterator[Tensor]:
-        """The same images in other views; which ones hangs on nothing but their number."""
+    def _views(self, batch: Tensor) -> Iterator[Tensor]:
+        """The images as they are and in other views; which ones hangs on nothing but their number."""
+        yield batch
         if self.mirrored:
             yield batch.flip(-1)
         if self.views:
