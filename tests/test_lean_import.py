@@ -18,7 +18,7 @@ from overread.models.contract import Shape
 from overread.data import augment  # as a reading does, after the networks
 
 for kind, task in ((cnn.Cnn, "single-label"), (mask_rcnn.MaskRcnn, "masks")):
-    model = kind.build(kind.Settings(weights="none"), Shape(task, 2, 1)).eval()
+    model = kind.build(kind.Settings(weights="none"), Shape(task, ("a", "b"), 1)).eval()
     with torch.inference_mode():
         model.predict(torch.rand(1, 1, 64, 64))
 print("answered,", "compiler" if any(name.startswith("torch._dynamo") for name in sys.modules) else "no compiler")

@@ -19,6 +19,7 @@ from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter
 
 from overread.data.manifest import Task
 from overread.errors import BundleError, InputError, OutputExists
+from overread.image import Axes
 from overread.preprocessing.section import AnyStep
 from overread.preprocessing.step import Step, settings_of
 from overread.provenance import digest_of
@@ -78,7 +79,9 @@ class Bundle:
         recipe: by which it was made.
         task: what it was taught, as in the manifest.
         classes: the classes, in the order of its scores.
-        channels: that its networks take, 1 or 3.
+        channels: that its networks take, 1 or 3; of tables the number of measurements.
+        axes: of the images that they take: 2 flat, 3 volumes and sequences, 0 tables of measurements.
+        measurements: the names of the measurements, for tables.
         manifest_fingerprint: of the data set it learned from.
         source: the name of the source that read that data set.
         simulated: whether it learned from simulated images; said wherever it is used.
@@ -97,8 +100,10 @@ class Bundle:
     name: str
     recipe: Recipe
     task: Task
-    classes: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_each_once)]
-    channels: Annotated[int, Field(ge=1, le=3)]
+    classes: Annotated[tuple[str, ...], AfterValidator(_each_once)]
+    channels: Annotated[int, Field(ge=1)]
+    axes: Axes = 2
+    measurements: tuple[str, ...] = ()
     manifest_fingerprint: str
     source: str
     simulated: bool
@@ -110,6 +115,12 @@ class Bundle:
     environment: dict[str, str]
     created: str
     image_facts: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        if not self.classes and self.task != "reconstruction":
+            raise ValueError(f"a model of {self.task} knows at least one class; found none")
+        if self.channels not in ((len(self.measurements),) if self.axes == 0 else (1, 3)):
+            raise ValueError(f"images have 1 or 3 channels, and tables as many as measurements; found {self.channels}")
 
     @cached_property
     def bundle_id(self) -> str:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from overread.errors import InputError
+from overread.image import Image
 
 Box = tuple[float, float, float, float]
 """(left, top, right, bottom) in pixels of the original grid; edges, so that pixel (0, 0) is the box (0, 0, 1, 1)."""
@@ -122,8 +123,12 @@ class Prediction:
     Args:
         case_id: which case.
         findings: marks with scores, highest first; empty also means "nothing found".
-        scores: class -> score in [0, 1] for the image as a whole; empty for a model that only marks.
-        heatmap: `(row, column)` in the original grid, where there is one.
+        scores: class -> score in [0, 1] for the image as a whole; of a model that marks, the highest of its marks.
+        heatmap: `(row, column)` or `(slice, row, column)` in the original grid, where there is one: where the answer
+            comes from, from 0 on.
+        frame_scores: class -> score in [0, 1] of each slice or frame by itself, for models that read sequences.
+        restored: the image as the model gives it back, for models that restore.
+        quality: how near it came to the clean image, such as "psnr_db", where that is known.
         bundle_id: which model.
         refused: why there is no answer, without the image's name; None when there is one.
     """
@@ -132,5 +137,8 @@ class Prediction:
     findings: tuple[Finding, ...] = ()
     scores: Mapping[str, float] = field(default_factory=dict)
     heatmap: NDArray[np.float32] | None = None
+    frame_scores: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    restored: Image | None = None
+    quality: Mapping[str, float] = field(default_factory=dict)
     bundle_id: str | None = None
     refused: str | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,8 @@ from overread.errors import InputError
 
 Pixels = NDArray[np.float32]
 Affine = NDArray[np.float64]
+Axes = Literal[0, 2, 3]
+"""What kind of thing a model takes: 2 flat images, 3 volumes and sequences, 0 rows of measurements."""
 
 
 def _read_only(array: NDArray[np.generic]) -> None:

@@ -29,6 +29,7 @@ SMALL: dict[str, Any] = {
 """Settings that keep a network small; a family takes those that it has, and its defaults for the rest."""
 
 ROWS, COLUMNS, CLASSES = 64, 80, 2
+CLASS_NAMES = ("normal", "lesion")
 CASES = [
     pytest.param(name, task, channels, id=f"{name}-{task}-{channels}")
     for name in models
@@ -42,7 +43,7 @@ def model_of(name: str, task: Any, channels: int) -> Model:
     family = models.get(name)
     known = {key: value for key, value in SMALL.items() if key in family.Settings.model_fields}
     torch.manual_seed(5)
-    model: Model = family.build(family.Settings(**known), Shape(task, CLASSES, channels))
+    model: Model = family.build(family.Settings(**known), Shape(task, CLASS_NAMES, channels))
     return model
 
 
@@ -203,7 +204,7 @@ def test_saved_and_loaded_weights_give_equal_answers(name: str, task: str, chann
     family = models.get(name)
     known = {key: value for key, value in SMALL.items() if key in family.Settings.model_fields}
     torch.manual_seed(99)
-    again: Model = family.build(family.Settings(**known), Shape(task, CLASSES, channels), pretrained=False)
+    again: Model = family.build(family.Settings(**known), Shape(task, CLASS_NAMES, channels), pretrained=False)
     again.load_state_dict(load_file(tmp_path / "weights.safetensors"))
     expected, found = answer_of(model, batch.images), answer_of(again, batch.images)
     assert len(tensors_of(expected)) == len(tensors_of(found)) > 0

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image as Pillow
 from torch import Tensor, nn
 
-from overread.data.manifest import ImageRef
+from overread.data.manifest import Case, ImageRef
 from overread.data.prepared import PreparedImages
 from overread.data.section import AugmentationSection
 from overread.image import Image, Source
@@ -86,9 +86,13 @@ def ensemble(*models: Model, steps: Sequence[Sequence[Step]] = (), task="single-
     return Ensemble(networks, task, CLASSES, **{"channels": 1, "bundle_id": "bundle-1", **how})
 
 
-def save(path: Path, pixels: np.ndarray) -> tuple[str, ImageRef]:
+def case_of(path: Path) -> Case:
+    return Case(path.stem, path.stem, (ImageRef(path),))
+
+
+def save(path: Path, pixels: np.ndarray) -> Case:
     Pillow.fromarray(pixels.astype(np.uint8)).save(path)
-    return path.stem, ImageRef(path)
+    return case_of(path)
 
 
 def plain(shape: tuple[int, ...], mean: int) -> np.ndarray:
@@ -252,8 +256,8 @@ def test_a_mask_is_mirrored_back_with_its_image() -> None:
 
 def test_an_image_that_cannot_be_read_is_refused_and_the_others_go_on(tmp_path: Path) -> None:
     refs = [save(tmp_path / f"{n}.png", plain((8, 8), n + 1)) for n in range(5)]
-    refs[1][1].path.write_bytes(b"no image at all")
-    refs[3][1].path.unlink()
+    refs[1].images[0].path.write_bytes(b"no image at all")
+    refs[3].images[0].path.unlink()
     found = list(ensemble(always(0.2, 0.8)).predict(refs, FreshImages()))
     assert [one.case_id for one in found] == ["0", "1", "2", "3", "4"]
     assert [one.refused is None for one in found] == [True, False, True, False, True]
@@ -281,8 +285,8 @@ def test_an_image_that_its_preprocessing_makes_blank_has_no_answer(tmp_path: Pat
 def test_through_the_cache_it_is_refused_alike(tmp_path: Path) -> None:
     refs = [save(tmp_path / f"{n}.png", plain((8, 8), n + 1)) for n in range(3)]
     refs.append(save(tmp_path / "blank.png", np.full((8, 8), 9)))
-    refs[0][1].path.write_bytes(b"no image at all")
-    refs[1][1].path.unlink()
+    refs[0].images[0].path.write_bytes(b"no image at all")
+    refs[1].images[0].path.unlink()
     fresh = list(ensemble(always(0.2, 0.8)).predict(refs, FreshImages()))
     kept = list(ensemble(always(0.2, 0.8)).predict(refs, PreparedImages(tmp_path / "cache")))
     assert [one.refused for one in fresh] == [one.refused for one in kept]
@@ -323,17 +327,17 @@ class Held:
 
 def test_a_volume_is_refused_in_words() -> None:
     volume = Image(np.zeros((1, 4, 8, 8), dtype=np.float32), source=Source("scan.nii"))
-    (found,) = ensemble(always(0.2, 0.8)).predict([("v", ImageRef(Path("v")))], Held(v=volume))
+    (found,) = ensemble(always(0.2, 0.8)).predict([case_of(Path("v"))], Held(v=volume))
     assert found.refused is not None
-    assert "this one is a volume" in found.refused
+    assert "this is a volume or a sequence of 4 slices" in found.refused
 
 
 @pytest.mark.parametrize("name", ["OBXXXX1A.dcm", "1.3.46.670589.5.2", "DICOM 0123456789ab"])
 def test_a_refusal_names_the_image_neither_by_its_file_nor_by_its_uid(name: str) -> None:
     image = Image(np.zeros((1, 8, 8), dtype=np.float32), source=Source(name))
     window = [step_from({"step": "window", "centre": 40, "width": 400})]
-    ref = ImageRef(Path("OBXXXX1A.dcm"))
-    (found,) = ensemble(always(0.2, 0.8), steps=[window]).predict([("a", ref)], Held(OBXXXX1A=image))
+    case = case_of(Path("OBXXXX1A.dcm"))
+    (found,) = ensemble(always(0.2, 0.8), steps=[window]).predict([case], Held(OBXXXX1A=image))
     assert str(found.refused).startswith("CT in Hounsfield units is needed")
 
 
@@ -341,7 +345,7 @@ def test_a_refusal_names_the_image_neither_by_its_file_nor_by_its_uid(name: str)
 def test_an_answer_that_is_no_number_is_a_refusal_and_never_a_finding(bad: float) -> None:
     shades = np.eye(8, dtype=np.float32)[None]
     images = {name: Image(value + shades) for name, value in (("a", 1), ("b", 2))}
-    refs = [(name, ImageRef(Path(name))) for name in images]
+    refs = [case_of(Path(name)) for name in images]
     labels = Says(lambda image: torch.tensor([0.5, bad if image.mean() > 2 else 0.5]))
     good, wrong = ensemble(always(0.1, 0.9), labels).predict(refs, Held(**images))
     assert good.refused is None
@@ -440,7 +444,7 @@ def test_images_of_any_sizes_are_answered_in_the_order_they_were_given(tmp_path:
     refs = [save(tmp_path / f"{n}.png", plain(size, 10 * n + 10)) for n, size in enumerate(sizes)]
     model = Says(lambda image: torch.tensor([1 - image.mean() / 100, image.mean() / 100]))
     found = list(ensemble(model, batch_size=batch_size).predict(refs, FreshImages()))
-    assert [one.case_id for one in found] == [name for name, _ in refs]
+    assert [one.case_id for one in found] == [case.case_id for case in refs]
     assert [one.scores["stone"] for one in found] == pytest.approx([(n + 1) / 10 for n in range(len(sizes))])
     assert all(shape[0] <= batch_size for shape in model.seen)
     assert sum(shape[0] for shape in model.seen) == len(sizes)

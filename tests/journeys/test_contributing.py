@@ -49,7 +49,7 @@ from overread.models.contract import Batch, Shape, models
 def test_the_family_of_the_guide_learns_a_batch_by_heart():
     torch.manual_seed(0)
     family = models.get("linear")
-    model = family.build(family.Settings(side=4), Shape("single-label", 2, 1))
+    model = family.build(family.Settings(side=4), Shape("single-label", ("a", "b"), 1))
     batch = Batch(torch.randn(8, 1, 16, 16), tuple("abcdefgh"), targets=torch.arange(8) % 2)
     optimiser = torch.optim.Adam(model.parameters(), lr=0.1)
     for _ in range(100):

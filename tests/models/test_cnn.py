@@ -8,12 +8,13 @@ from overread.errors import RecipeError, UnknownName
 from overread.models.cnn import Cnn
 from overread.models.contract import Batch, Shape
 
+CLASS_NAMES = ("a", "b", "c", "d", "e")
 TINY = Cnn.Settings(backbone="test_efficientnet", weights="none")
 
 
 def cnn_of(settings: Cnn.Settings = TINY, task="single-label", classes: int = 3) -> Cnn:
     torch.manual_seed(0)
-    return Cnn.build(settings, Shape(task, classes, 1))
+    return Cnn.build(settings, Shape(task, CLASS_NAMES[:classes], 1))
 
 
 def images_of(n: int = 4) -> torch.Tensor:

@@ -9,6 +9,7 @@ from overread.errors import RecipeError
 from overread.models.contract import Batch, Shape, Truths
 from overread.models.mask_rcnn import MaskRcnn
 
+CLASS_NAMES = ("a", "b", "c", "d", "e")
 TINY = {
     "backbone": "test_efficientnet",
     "weights": "none",
@@ -23,7 +24,7 @@ TINY = {
 
 def rcnn_of(task="masks", classes: int = 2, **settings: object) -> MaskRcnn:
     torch.manual_seed(0)
-    return MaskRcnn.build(MaskRcnn.Settings(**{**TINY, **settings}), Shape(task, classes, 1))
+    return MaskRcnn.build(MaskRcnn.Settings(**{**TINY, **settings}), Shape(task, CLASS_NAMES[:classes], 1))
 
 
 def batch_of(boxes: list[list[tuple[int, int, int, int]]], *, task: str = "masks") -> Batch:

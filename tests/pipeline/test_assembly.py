@@ -82,7 +82,7 @@ def test_what_fits_passes() -> None:
 @pytest.fixture
 def bundle(tmp_path: Path) -> Bundle:
     small = recipe('[model]\nfamily = "cnn"\nbackbone = "resnet18"')
-    weights = build_model(small, Shape("single-label", 2, 1), pretrained=False).state_dict()
+    weights = build_model(small, Shape("single-label", ("a", "b"), 1), pretrained=False).state_dict()
     record = FoldRecord(index=0, steps=(), epoch=0, n_fit=1, n_validation=1, n_test=1)
     made = Bundle(
         name="a",

@@ -5,18 +5,19 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 
 from overread.data.manifest import Case, ImageRef, Manifest
-from overread.data.prepared import PreparedImages
 from overread.data.section import DataSection
 from overread.data.split import Fold
-from overread.errors import InputError
+from overread.errors import InputError, RecipeError
 from overread.finding import Finding, Prediction, Region
+from overread.models.contract import Shape
+from overread.models.section import ModelSection
 from overread.pipeline import presenting
-from overread.pipeline.assembly import device_for
-from overread.pipeline.cross_validation import _refuse_volumes, _Results
+from overread.pipeline.assembly import check_axes, device_for
+from overread.pipeline.cross_validation import _Results
+from overread.recipe import Recipe
 
 STONE = Region((5, 5, 15, 15))
 ELSEWHERE = Region((30, 30, 40, 40))
@@ -90,16 +91,10 @@ def test_nothing_is_said_of_patients_where_none_is_named(scheme: Any) -> None:
     assert "patient" not in unnamed.replace("names no patients", "")
 
 
-def test_volumes_are_refused_in_words_before_anything_is_learned(tmp_path: Path) -> None:
-    np.savez(tmp_path / "set.npz", volume=np.ones((4, 8, 8)), flat=np.ones((8, 8)))
-    case, flat = (
-        Case(name, name, (ImageRef(tmp_path / "set.npz", name),), labels={"x": True}) for name in ("volume", "flat")
-    )
-    images = PreparedImages(tmp_path / "cache")
-    manifest = Manifest("set", "test", "single-label", ("x",), (flat,))
-    _refuse_volumes(manifest, images)
-    with pytest.raises(InputError, match=r"1 of 2 images are volumes, such as that of case 'volume'"):
-        _refuse_volumes(manifest.with_cases((flat, case)), images)
+def test_a_family_of_flat_images_refuses_volumes_and_names_one_that_takes_them() -> None:
+    shape = Shape("single-label", ("a", "b"), 1, 3)
+    with pytest.raises(RecipeError, match=r"'mask-rcnn' takes flat images; this data set holds volumes"):
+        check_axes(Recipe(name="x", model=ModelSection(family="mask-rcnn")), shape)
 
 
 def test_the_graphics_card_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

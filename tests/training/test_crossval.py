@@ -92,6 +92,7 @@ def plan_of(manifest: Manifest, folder: Path, **how: Any) -> Plan:
             "images": PreparedImages(folder / "cache"),
             "steps": (Z_SCORE,),
             "build": Line,
+            "axes": 2,
             "augmentation": AugmentationSection(flip=True, noise=0.1),
             "training": TrainingSection(epochs=2, batch_size=4, warmup_epochs=0.5),
             "seed": 3,

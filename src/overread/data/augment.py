@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from overread.data.marks import PreparedMarks
 from overread.data.section import AugmentationSection
@@ -31,15 +32,25 @@ def augment(
     """One varied copy of an image and its marks.
 
     Args:
-        pixels: `(channel, row, column)`.
-        marks: in the grid of `pixels`; None for data sets of labels.
+        pixels: `(channel, row, column)` or `(channel, slice, row, column)`; all slices are varied alike.
+        marks: in the grid of `pixels`, of flat images only; None for data sets of labels.
         section: what may vary; None leaves all as it is.
         rng: makes every choice.
 
     Returns:
-        The image `(channel, row, column)` and its marks in its own grid.
+        The image, with the axes of `pixels`, and its marks in its own grid.
     """
     section = section or AugmentationSection()
+    if pixels.ndim == 3:
+        return _varied(pixels, marks, section, rng)
+    volume = _tilted(pixels, section, rng)
+    layers, _ = _varied(volume.reshape(-1, *volume.shape[2:]), None, section, rng)
+    return layers.reshape(*volume.shape[:2], *layers.shape[1:]), None
+
+
+def _varied(
+    pixels: NDArray[np.float32], marks: PreparedMarks | None, section: AugmentationSection, rng: np.random.Generator
+) -> tuple[Tensor, Truths | None]:
     zoom = rng.uniform(*section.zoom)
     if section.crop is None:
         window = (0, 0, pixels.shape[2], pixels.shape[1])
@@ -61,6 +72,32 @@ def augment(
     if marks is None:
         return image, None
     return image, _truths(moved[1], classes, moved[2] if masks is not None else None, image.shape[-2:])
+
+
+def _tilted(volume: NDArray[np.float32], section: AugmentationSection, rng: np.random.Generator) -> NDArray[np.float32]:
+    """A volume with its slices in reverse, half of the time, and turned out of its plane."""
+    reverse, angles = rng.random() < 0.5, np.radians(rng.uniform(-1, 1, size=2) * section.tilt_degrees)
+    if section.flip_slices and reverse:
+        volume = volume[:, ::-1]
+    if not section.tilt_degrees:
+        return np.ascontiguousarray(volume)
+    (about_rows, about_columns), size = angles, np.array(volume.shape[:0:-1], dtype=np.float64)
+    first = np.array(
+        [[np.cos(about_rows), 0, np.sin(about_rows)], [0, 1, 0], [-np.sin(about_rows), 0, np.cos(about_rows)]]
+    )
+    second = np.array(
+        [
+            [1, 0, 0],
+            [0, np.cos(about_columns), -np.sin(about_columns)],
+            [0, np.sin(about_columns), np.cos(about_columns)],
+        ]
+    )
+    # grid_sample counts each axis from -1 to 1, whatever its length: the turn is made in voxels
+    turn = (first @ second) * size[None, :] / size[:, None]
+    whole = torch.from_numpy(np.ascontiguousarray(volume))[None]
+    theta = torch.from_numpy(np.concatenate([turn, np.zeros((3, 1))], axis=1)).float()[None]
+    grid = functional.affine_grid(theta, list(whole.shape), align_corners=False)
+    return functional.grid_sample(whole, grid, padding_mode="border", align_corners=False)[0].numpy()
 
 
 def _window(

@@ -7,13 +7,16 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from overread.data.augment import augment
+from overread.data.inputs import input_of, slices_of
 from overread.data.manifest import Case, Manifest
 from overread.data.marks import PreparedMarks, prepared_marks
 from overread.data.prepared import PreparedImages
 from overread.data.section import AugmentationSection
 from overread.errors import InputError
+from overread.image import Axes
 from overread.models.contract import Batch, Truths
 from overread.preprocessing.step import Step
 from overread.provenance import seed_for
@@ -32,6 +35,8 @@ class CaseBatches:
         steps: how they are prepared (fitted already).
         batch_size: cases a batch.
         augmentation: how training images are varied; None leaves them as they are.
+        axes: of the images (see `models.contract.Shape`).
+        fill_slices: whether sequences of different length are filled up to the longest of their batch.
         seed: of shuffling and augmentation.
     """
 
@@ -45,6 +50,8 @@ class CaseBatches:
         batch_size: int,
         augmentation: AugmentationSection | None,
         seed: int,
+        axes: Axes = 2,
+        fill_slices: bool = False,
     ) -> None:
         self._manifest = manifest
         self._cases = tuple(cases)
@@ -53,6 +60,8 @@ class CaseBatches:
         self._batch_size = batch_size
         self._augmentation = augmentation
         self._seed = seed
+        self._axes = axes
+        self._fill_slices = fill_slices
         self._marks: dict[str, PreparedMarks] = {}
 
     def __len__(self) -> int:
@@ -69,22 +78,27 @@ class CaseBatches:
 
     def _batch(self, cases: Sequence[Case], epoch: int) -> Batch:
         images, truths = zip(*(self._sample(case, epoch) for case in cases), strict=True)
+        lengths = None
+        if self._fill_slices:
+            lengths = torch.tensor([image.shape[1] for image in images])
+            images = tuple(filled(image, int(lengths.max())) for image in images)
         shapes = {tuple(image.shape) for image in images}
         if len(shapes) > 1:
             raise InputError(
                 f"The images of a batch must have one size; found {sorted(shapes)}. Add a 'resize' step with height "
-                "and width, or set augmentation.crop."
+                f"and width{' and slices' if self._axes == 3 else ', or set augmentation.crop'}."
             )
         marks = self._manifest.marks_lesions
         return Batch(
             images=torch.stack(images),
             case_ids=tuple(case.case_id for case in cases),
-            targets=None if marks else targets_of(cases, self._manifest),
+            targets=targets_of(cases, self._manifest) if self._manifest.labels_images else None,
             truths=truths if marks else None,
+            lengths=lengths,
         )
 
     def _sample(self, case: Case, epoch: int) -> tuple[Tensor, Truths | None]:
-        image = self._images.get(case.images[0], self._steps)
+        image = input_of(case, self._steps, self._images)
         marks = None
         if self._manifest.marks_lesions:
             if case.case_id not in self._marks:
@@ -93,7 +107,12 @@ class CaseBatches:
                 )
             marks = self._marks[case.case_id]
         rng = np.random.default_rng(seed_for(self._seed, "augment", epoch, case.case_id))
-        return augment(image.pixels, marks, self._augmentation, rng)
+        return augment(slices_of(image, self._axes), marks, self._augmentation, rng)
+
+
+def filled(image: Tensor, slices: int) -> Tensor:
+    """A sequence `(channel, slice, row, column)` with empty slices behind its own, up to so many."""
+    return functional.pad(image, (0, 0, 0, 0, 0, slices - image.shape[1]))
 
 
 def targets_of(cases: Sequence[Case], manifest: Manifest) -> Tensor:

@@ -12,8 +12,9 @@ from overread.errors import TruthAbsent
 from overread.finding import Finding
 from overread.provenance import digest_of, file_digest
 
-Task = Literal["single-label", "multi-label", "boxes", "masks"]
-"""What truth a data set holds: one class an image, several labels an image, marks as boxes, marks with masks."""
+Task = Literal["single-label", "multi-label", "boxes", "masks", "reconstruction"]
+"""What truth a data set holds: one class an image, several labels an image, marks as boxes, marks with masks; or none
+but the images themselves, which a model shall give back."""
 
 Split = Literal["train", "val", "test"]
 
@@ -63,7 +64,7 @@ class Case:
     Args:
         case_id: unique in the data set, fit for a file name.
         patient_id: cases of one patient are never parted; equal to the case id where no patient is named.
-        images: one image, or several in order.
+        images: one image, or several in order; none for a row of measurements.
         labels: class -> present (True), absent (False), not known (None). For "single-label" exactly one is True,
             or all are None. Empty for data sets of marks.
         marks: the truth as findings with regions in the original grid. Empty: looked at, and nothing there.
@@ -71,6 +72,7 @@ class Case:
         split: the part that the data set itself puts it in.
         site: the hospital or scanner.
         attributes: whatever else is known, such as age or sex.
+        measurements: the numbers of a row of measurements, finite, in the order of `Manifest.measurements`.
     """
 
     case_id: str
@@ -81,6 +83,7 @@ class Case:
     split: Split | None = None
     site: str | None = None
     attributes: Mapping[str, str | float | None] = field(default_factory=dict)
+    measurements: tuple[float, ...] = ()
 
     @property
     def label(self) -> str:
@@ -119,6 +122,7 @@ class Manifest:
         found: problems that the source met while reading the layout (file without label, label without file ...).
         simulated: whether the images are simulated; said in every report.
         columns: what the columns of a table were taken for: "image", "label", "patient" ... -> their names.
+        measurements: the names of what each case was measured for; empty for data sets of images.
     """
 
     name: str
@@ -129,11 +133,17 @@ class Manifest:
     found: tuple[Problem, ...] = ()
     simulated: bool = False
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    measurements: tuple[str, ...] = ()
 
     @property
     def marks_lesions(self) -> bool:
         """Whether the truth is marks (boxes or masks) and not labels of whole images."""
         return self.task in ("boxes", "masks")
+
+    @property
+    def labels_images(self) -> bool:
+        """Whether the truth is labels of whole images, one or several."""
+        return self.task in ("single-label", "multi-label")
 
     @property
     def names_patients(self) -> bool:
@@ -147,6 +157,8 @@ class Manifest:
 
     def knows_truth_of(self, case: Case) -> bool:
         """Whether anything is known of a case that a model can learn from or be measured on."""
+        if self.task == "reconstruction":
+            return True
         if self.marks_lesions:
             return case.marks is not None
         if self.task == "single-label":
@@ -156,7 +168,8 @@ class Manifest:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of all that training can see: content of the images, truth, patients, splits."""
-        return digest_of([self.task, self.classes, [_row(case) for case in self.cases]])
+        measured = [self.measurements] if self.measurements else []
+        return digest_of([self.task, self.classes, [_row(case) for case in self.cases], *measured])
 
     def subset(self, splits: tuple[Split, ...]) -> Manifest:
         """The same data set with only the cases of some official splits."""
@@ -165,6 +178,11 @@ class Manifest:
     def with_cases(self, cases: tuple[Case, ...]) -> Manifest:
         """The same data set with other cases."""
         return replace(self, cases=cases)
+
+    def for_images(self) -> Manifest:
+        """The same data set with nothing but the images as its truth; labels and marks are forgotten."""
+        cases = tuple(replace(case, labels={}, marks=None) for case in self.cases)
+        return replace(self, task="reconstruction", classes=(), cases=cases)
 
     def with_classes(self, classes: tuple[str, ...], *, task: Task) -> Manifest:
         """The same data set with the classes of a model: where one class applies, the others are absent.
@@ -193,4 +211,5 @@ def _row(case: Case) -> list[object]:
             for mark in case.marks
         ]
     images = [ref.content_key for ref in case.images]
-    return [case.case_id, case.patient_id, images, dict(case.labels), marks, case.split, case.site]
+    measured = [list(case.measurements)] if case.measurements else []
+    return [case.case_id, case.patient_id, images, dict(case.labels), marks, case.split, case.site, *measured]

@@ -17,9 +17,9 @@ import platformdirs
 
 from overread import io
 from overread.data.manifest import ImageRef, Manifest
-from overread.data.problems import ImageFacts, facts_of
+from overread.data.problems import ImageFacts, case_facts, facts_of
 from overread.errors import InputError, UnreadableImage
-from overread.image import Geometry, Image, Pixels, Source
+from overread.image import Axes, Geometry, Image, Pixels, Source
 from overread.preprocessing.step import Step, prepare, settings_of
 from overread.preprocessing.step import steps as steps_catalogue
 from overread.provenance import digest_of
@@ -78,15 +78,17 @@ class PreparedImages:
         found = {}
         for case in manifest.cases:
             with suppress(UnreadableImage):
-                found[case.case_id] = digest_of([self.facts(ref).pixel_digest for ref in case.images])
+                found[case.case_id] = digest_of([facts.pixel_digest for facts in case_facts(case, self.facts)])
         return found
 
     def channels(self, manifest: Manifest, steps: Sequence[Step]) -> int:
-        """How many channels all images have after preprocessing.
+        """How many channels all images have after preprocessing; of tables, how many measurements.
 
         Raises:
             InputError: they differ.
         """
+        if manifest.measurements:
+            return len(manifest.measurements)
         grey = any(type(step) is steps_catalogue.get("grey") for step in steps)
         kinds: dict[int, str] = {}
         for case in manifest.cases:
@@ -99,8 +101,17 @@ class PreparedImages:
             )
         return next(iter(kinds))
 
+    def axes(self, manifest: Manifest) -> Axes:
+        """3 where there are volumes or sequences, 2 for flat images, 0 for tables (see `models.contract.Shape`)."""
+        if manifest.measurements:
+            return 0
+        flat = all(len(case.images) == 1 and len(self.facts(case.images[0]).shape) == 2 for case in manifest.cases)
+        return 2 if flat else 3
+
     def summary(self, manifest: Manifest) -> dict[str, str]:
         """What the images have in common, for people; unreadable ones are left out."""
+        if manifest.measurements:
+            return {"measurements": f"{len(manifest.measurements)} ({', '.join(manifest.measurements[:6])} ...)"}
         known = []
         for case in manifest.cases:
             for ref in case.images:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from overread import io
+from overread.data.inputs import measured
 from overread.data.manifest import Case, ImageRef, Manifest, Problem
 from overread.data.problem_kinds import ProblemLog
 from overread.errors import UnreadableImage
@@ -52,6 +53,15 @@ def facts_in(image: Image) -> ImageFacts:
     return ImageFacts(image.shape, image.channels, digest.hexdigest())
 
 
+def case_facts(case: Case, facts: Callable[[ImageRef], ImageFacts]) -> tuple[ImageFacts, ...]:
+    """What the checks need to know of each image of a case; a row of measurements counts as one image.
+
+    Raises:
+        UnreadableImage: one cannot be read.
+    """
+    return (facts_in(measured(case)),) if case.measurements else tuple(facts(ref) for ref in case.images)
+
+
 def problems(
     manifest: Manifest,
     *,
@@ -86,7 +96,7 @@ def _known(
     known = {}
     for case in manifest.cases:
         try:
-            known[case.case_id] = tuple(facts(ref) for ref in case.images)
+            known[case.case_id] = case_facts(case, facts)
         except (UnreadableImage, OSError) as error:
             log.add("unreadable-file", case.case_id, str(error) if isinstance(error, UnreadableImage) else "")
     return known

@@ -88,6 +88,7 @@ class Assessment:
                 level=section.level,
                 seed=seed,
             )
+        assert self.manifest.task != "reconstruction"
         return classification_estimates(
             self.truth,
             self.scores,

@@ -5,34 +5,33 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from overread import io
-from overread.data.manifest import ImageRef, Task
+from overread.data.inputs import Images, input_of, slices_of
+from overread.data.manifest import Case, ImageRef, Task
 from overread.data.problems import facts_in
 from overread.data.section import AugmentationSection
 from overread.errors import OverreadError
 from overread.finding import Finding, Prediction, Region
-from overread.image import Image
+from overread.image import Axes, Image
 from overread.inference.merging import FoundMark, merge, surest
-from overread.models.contract import Marks, Model, Output
-from overread.preprocessing.placement import boxes_to_original, cells_to_original, clipped, paste_mask
+from overread.models.contract import Marks, Model, Output, quick_layout
+from overread.preprocessing.placement import (
+    boxes_to_original,
+    cells_to_original,
+    clipped,
+    heatmap_to_original,
+    paste_mask,
+)
 from overread.preprocessing.step import Step, prepare
 from overread.provenance import seed_for
-
-
-class Images(Protocol):
-    """Where images come from: the cache while training, the file itself while reading."""
-
-    def get(self, ref: ImageRef, steps: Sequence[Step]) -> Image:
-        """The image after `steps`."""
-        ...
 
 
 class FreshImages:
@@ -71,7 +70,8 @@ class Ensemble:
         networks: one a fold; their answers are averaged.
         task: as in the manifest.
         classes: the names behind the class indices.
-        channels: that the networks read, 1 or 3.
+        channels: that the networks read, 1 or 3; of tables the number of measurements.
+        axes: of the images that they read: 2 flat, 3 volumes and sequences, 0 tables.
         bundle_id: written into every prediction.
         device: where the networks are.
         precision: "bf16" or "float32".
@@ -86,6 +86,7 @@ class Ensemble:
     task: Task
     classes: tuple[str, ...]
     channels: int
+    axes: Axes = 2
     bundle_id: str | None = None
     device: str = "cpu"
     precision: str = "float32"
@@ -95,93 +96,96 @@ class Ensemble:
     one_class_a_place: bool = False
     batch_size: int = 16
 
-    def predict(self, refs: Sequence[tuple[str, ImageRef]], images: Images) -> Iterator[Prediction]:
-        """What the networks say about images, in the order given.
+    def predict(self, cases: Sequence[Case], images: Images) -> Iterator[Prediction]:
+        """What the networks say about cases, in the order given; their truth is not looked at.
 
         An image that cannot be read or does not fit is refused by name; the others go on.
 
         Args:
-            refs: case id and image.
-            images: where they come from.
+            cases: with images or measurements.
+            images: where images come from.
         """
-        for start in range(0, len(refs), self.batch_size):
-            yield from self._predict_some(refs[start : start + self.batch_size], images)
+        for start in range(0, len(cases), self.batch_size):
+            yield from self._predict_some(cases[start : start + self.batch_size], images)
 
-    def _predict_some(self, refs: Sequence[tuple[str, ImageRef]], images: Images) -> list[Prediction]:
+    def _predict_some(self, cases: Sequence[Case], images: Images) -> list[Prediction]:
         refused: dict[int, str] = {}
-        scores: dict[int, list[Tensor]] = {}
-        found: dict[int, list[list[FoundMark]]] = {}
+        said: dict[int, list[_Said]] = {}
         prepared: dict[int, Image] = {}
         for number, network in enumerate(self.networks):
             if number == 0 or network.steps != self.networks[number - 1].steps:  # folds mostly prepare alike
-                prepared = self._prepared(refs, network.steps, images, refused)
+                prepared = self._prepared(cases, network.steps, images, refused)
             for some in _of_one_size(prepared):
                 output = self._run(network.model, [prepared[index] for index in some])
                 for place, index in enumerate(some):
-                    if not all(bool(torch.isfinite(numbers).all()) for numbers in _numbers(*output, place)):
+                    answer = _Said.of(output, place, prepared[index])
+                    if answer is None:
                         refused[index] = (
                             "the model's answer to this image is not a number, so there is no answer. Read it with "
                             "another model, or train this one again."
                         )
-                        continue
-                    if output[0] is not None:
-                        scores.setdefault(index, []).append(output[0][place])
-                    if output[1] is not None:
-                        found.setdefault(index, []).append(found_marks(output[1][place], prepared[index]))
+                    else:
+                        said.setdefault(index, []).append(answer)
         return [
-            Prediction(case_id, refused=refused[index], bundle_id=self.bundle_id)
+            Prediction(case.case_id, refused=refused[index], bundle_id=self.bundle_id)
             if index in refused
-            else self._prediction(case_id, scores.get(index), found.get(index))
-            for index, (case_id, _) in enumerate(refs)
+            else self._prediction(case.case_id, said[index])
+            for index, case in enumerate(cases)
         ]
 
     def _prepared(
-        self, refs: Sequence[tuple[str, ImageRef]], steps: Sequence[Step], images: Images, refused: dict[int, str]
+        self, cases: Sequence[Case], steps: Sequence[Step], images: Images, refused: dict[int, str]
     ) -> dict[int, Image]:
-        """The images that can be prepared, by their place in `refs`; the others are entered into `refused`."""
+        """The images that can be prepared, by their place in `cases`; the others are entered into `refused`."""
         prepared = {}
-        for index, (_, ref) in enumerate(refs):
+        for index, case in enumerate(cases):
             if index not in refused:
                 try:
-                    prepared[index] = self._fitting(images.get(ref, steps))
+                    prepared[index] = self._fitting(input_of(case, steps, images))
                 except OverreadError as error:
-                    refused[index] = _reason(error, ref)
+                    refused[index] = _reason(error, case)
         return prepared
 
     def _fitting(self, image: Image) -> Image:
+        if image.channels != self.channels and not self.axes:
+            raise OverreadError(
+                f"this model was trained on {self.channels} measurements; these are {image.channels}. Give all of them."
+            )
         if image.channels != self.channels:
             kinds = {1: "grey", 3: "colour"}
             raise OverreadError(
                 f"this model was trained on {kinds[self.channels]} images; this is a "
                 f"{kinds.get(image.channels, f'{image.channels}-channel')} image. Read it with a model for such images."
             )
-        if image.pixels.ndim != 3:
-            raise OverreadError("this model reads single images; this one is a volume.")
-        if image.pixels.min() == image.pixels.max():  # a model would give it a class all the same
+        pixels = slices_of(image, self.axes)
+        if self.axes and pixels.min() == pixels.max():  # a model would give it a class all the same
             raise OverreadError(
                 "all pixels that the model would see are equal, so that they show nothing. Check that it is the right "
                 "image, and an image of the kind that the model was trained on."
             )
         return image
 
-    def _run(self, model: Model, images: Sequence[Image]) -> tuple[Tensor | None, tuple[Marks, ...] | None]:
-        batch = torch.from_numpy(np.stack([image.pixels for image in images]))
+    def _run(self, model: Model, images: Sequence[Image]) -> Output:
+        batch = torch.from_numpy(np.stack([slices_of(image, self.axes) for image in images]))
         model.eval()
         with torch.inference_mode():
             if not self.mirrored and not self.views:
-                output = self._asked(model, batch)
-                return (None if output.scores is None else output.scores.cpu()), output.marks
+                return self._asked(model, batch)
             views, answers = self._views(batch), list[Tensor]()
             at_once = max(1, self.batch_size // len(batch))  # a single image would ask for each of its copies alone
+            first: Output | None = None
             while some := list(islice(views, at_once)):
-                scores = self._asked(model, torch.cat(some)).scores
-                assert scores is not None  # views are for labels only
-                answers += torch.split(scores.float(), len(batch))
-            return torch.stack(answers).mean(0).cpu(), None
+                output = self._asked(model, torch.cat(some))
+                assert output.scores is not None  # views are for labels only
+                first = first or output
+                answers += torch.split(output.scores.float(), len(batch))
+            assert first is not None
+            # frames and heat maps are those of the images as they are, which come first
+            return replace(first, scores=torch.stack(answers).mean(0))
 
     def _asked(self, model: Model, batch: Tensor) -> Output:
         with self._autocast():
-            return model.predict(batch.to(self.device).contiguous(memory_format=torch.channels_last))
+            return model.predict(quick_layout(batch.to(self.device)))
 
     def _views(self, batch: Tensor) -> Iterator[Tensor]:
         """The images as they are and in other views; which ones hangs on nothing but their number."""
@@ -201,18 +205,33 @@ class Ensemble:
     def _autocast(self) -> AbstractContextManager[object]:
         return torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=self.precision == "bf16")
 
-    def _prediction(self, case_id: str, scores: list[Tensor] | None, found: list[list[FoundMark]] | None) -> Prediction:
+    def _prediction(self, case_id: str, said: Sequence[_Said]) -> Prediction:
         by_class: dict[str, float] = {}
         findings: list[Finding] = []
-        if scores is not None:
-            mean = torch.stack(scores).double().mean(0).tolist()
-            by_class = dict(zip(self.classes, mean, strict=True))
+        scores = [one.scores for one in said if one.scores is not None]
+        if scores:
+            by_class = dict(zip(self.classes, np.mean(scores, axis=0).tolist(), strict=True))
             findings += [Finding(label, score=by_class[label]) for label in self._stated(by_class)]
-        if found is not None:
+        found = [one.marks for one in said if one.marks is not None]
+        if found:
             marks = merge(found)
             marks = surest(marks) if self.one_class_a_place else marks
             findings += [Finding(self.classes[mark.class_index], _region(mark), score=mark.score) for mark in marks]
-        return Prediction(case_id, tuple(findings), by_class, bundle_id=self.bundle_id)
+            # what is surely marked is surely there: the image is as suspicious as its most suspicious place
+            by_class = {
+                name: max((mark.score for mark in marks if mark.class_index == index), default=0.0)
+                for index, name in enumerate(self.classes)
+            }
+        frames = _mean([one.frame_scores for one in said])
+        return Prediction(
+            case_id,
+            tuple(findings),
+            by_class,
+            heatmap=_mean([one.heatmap for one in said]),
+            frame_scores={} if frames is None else dict(zip(self.classes, map(tuple, frames.T.tolist()), strict=True)),
+            restored=_restored(said),
+            bundle_id=self.bundle_id,
+        )
 
     def _stated(self, scores: dict[str, float]) -> list[str]:
         if self.task == "single-label":
@@ -220,13 +239,66 @@ class Ensemble:
         return [name for name, score in scores.items() if score >= 0.5]
 
 
-def _reason(error: OverreadError, ref: ImageRef) -> str:
+@dataclass(frozen=True, eq=False)
+class _Said:
+    """What one network says about one image; fields as in `Output`, marks and heat map in the original grid."""
+
+    scores: NDArray[np.float64] | None
+    marks: list[FoundMark] | None
+    frame_scores: NDArray[np.float32] | None
+    heatmap: NDArray[np.float32] | None
+    restored: Image | None
+
+    @classmethod
+    def of(cls, output: Output, place: int, image: Image) -> _Said | None:
+        """Of the image at one place of a batch; None where any of it is not a number."""
+        marks = None if output.marks is None else output.marks[place]
+        parts = {
+            name: None if value is None else value[place].float().cpu()
+            for name in ("scores", "frame_scores", "heatmaps", "restored")
+            for value in [getattr(output, name)]
+        }
+        numbers = [part for part in parts.values() if part is not None]
+        if marks is not None:
+            numbers += [marks.boxes, marks.scores, *([] if marks.masks is None else [marks.masks])]
+        if not all(bool(torch.isfinite(one).all()) for one in numbers):
+            return None
+        scores, frames, heatmap, restored = parts.values()
+        return cls(
+            None if scores is None else scores.double().numpy(),
+            None if marks is None else found_marks(marks, image),
+            None if frames is None else frames.numpy(),
+            None if heatmap is None else heatmap_to_original(heatmap.numpy(), image),
+            None
+            if restored is None
+            else image.with_pixels(restored.reshape(image.pixels.shape).numpy(), by="restored"),
+        )
+
+
+def _mean(parts: Sequence[NDArray[np.float32] | None]) -> NDArray[np.float32] | None:
+    there = [part for part in parts if part is not None]
+    return np.mean(there, axis=0, dtype=np.float32) if there else None
+
+
+def _restored(said: Sequence[_Said]) -> Image | None:
+    """The mean of what the networks gave back; folds whose steps differ are in grids of their own: the first one's."""
+    images = [one.restored for one in said if one.restored is not None]
+    if not images:
+        return None
+    alike = [image.pixels for image in images if image.pixels.shape == images[0].pixels.shape]
+    return replace(images[0], pixels=np.mean(alike, axis=0, dtype=np.float32))
+
+
+def _reason(error: OverreadError, case: Case) -> str:
     """Why an image is refused, without the name that the message begins with: its own name stands beside the refusal.
 
     A DICOM image calls itself by its SOP Instance UID (digits and dots, PS3.5 9.1), which tells a person nothing.
     """
-    file = re.escape(ref.path.name) + ("" if ref.item is None else f"(:{re.escape(ref.item)})?")
-    return re.sub(f"^({file}|[0-9.]+|DICOM [0-9a-f]{{12}}): ", "", str(error))
+    files = [
+        re.escape(ref.path.name) + ("" if ref.item is None else f"(:{re.escape(ref.item)})?") for ref in case.images
+    ]
+    names = "|".join([*files, re.escape(case.case_id), "[0-9.]+", "DICOM [0-9a-f]{12}"])
+    return re.sub(f"^({names}): ", "", str(error))
 
 
 def _region(mark: FoundMark) -> Region:
@@ -234,15 +306,6 @@ def _region(mark: FoundMark) -> Region:
     left, top, right, bottom = clipped(np.array(mark.box), mark.shape).tolist()
     mask = None if mark.mask is None else paste_mask(mark.mask, mark.box, mark.shape)
     return Region((left, top, right, bottom), mask)
-
-
-def _numbers(scores: Tensor | None, marks: Sequence[Marks] | None, place: int) -> list[Tensor]:
-    """All that a model says about one image of a batch."""
-    found = [] if scores is None else [scores[place]]
-    if marks is not None:
-        one = marks[place]
-        found += [one.boxes, one.scores, *([] if one.masks is None else [one.masks])]
-    return found
 
 
 def found_marks(marks: Marks, image: Image) -> list[FoundMark]:

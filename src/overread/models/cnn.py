@@ -62,7 +62,7 @@ class Cnn(Model):
             weights=settings.weights,
             channels=shape.channels,
             pretrained=pretrained,
-            num_classes=shape.classes,
+            num_classes=len(shape.classes),
             drop_rate=settings.dropout,
         )
         freeze(network, settings.frozen)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from overread.catalogue import Catalogue
 from overread.errors import TruthAbsent
+from overread.image import Axes
 
 
 @dataclass(frozen=True)
@@ -39,17 +40,21 @@ class Batch:
     """What a model learns from; asking for truth that is absent raises with its name.
 
     Args:
-        images: float `(case, channel, row, column)`.
+        images: float `(case, channel, row, column)`; of volumes and sequences `(case, channel, slice, row, column)`;
+            of tables `(case, measurement, 1, 1)`.
         case_ids: who they are.
         targets: `(case,)` int64 class indices ("single-label") or `(case, class)` float in {0, 1} with NaN for not
             known ("multi-label").
         truths: the marks, one entry an image.
+        lengths: `(case,)` int64, how many slices of each case are its own, where sequences of different length were
+            filled up to one; None where all slices are.
     """
 
     images: Tensor
     case_ids: tuple[str, ...]
     targets: Tensor | None = None
     truths: tuple[Truths, ...] | None = None
+    lengths: Tensor | None = None
 
     @property
     def labels(self) -> Tensor:
@@ -68,11 +73,18 @@ class Batch:
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device; images in the memory order that convolutions are quickest in."""
         return Batch(
-            images=self.images.to(device).contiguous(memory_format=torch.channels_last),
+            images=quick_layout(self.images.to(device)),
             case_ids=self.case_ids,
             targets=None if self.targets is None else self.targets.to(device),
             truths=None if self.truths is None else tuple(truths.to(device) for truths in self.truths),
+            lengths=None if self.lengths is None else self.lengths.to(device),
         )
+
+
+def quick_layout(images: Tensor) -> Tensor:
+    """Images in the memory order that convolutions are quickest in, channels last."""
+    layout = torch.channels_last if images.ndim == 4 else torch.channels_last_3d
+    return images.contiguous(memory_format=layout)
 
 
 @dataclass(frozen=True)
@@ -99,14 +111,29 @@ class Output:
     Args:
         scores: float `(case, class)` in [0, 1]; None for a family that only marks.
         marks: one entry an image; None for a family that does not mark.
+        frame_scores: float `(case, slice, class)` in [0, 1]: what each slice by itself speaks for, where a family
+            reads sequences.
+        heatmaps: float from 0 on, of the shape of the images without the channel: where the answer comes from.
+        restored: the images as the model gives them back, of the images' own shape.
     """
 
     scores: Tensor | None = None
     marks: tuple[Marks, ...] | None = None
+    frame_scores: Tensor | None = None
+    heatmaps: Tensor | None = None
+    restored: Tensor | None = None
 
 
 class Model(nn.Module, ABC):
-    """One network behind the one contract; `loss` and `predict` do not depend on each other's mode."""
+    """One network behind the one contract; `loss` and `predict` do not depend on each other's mode.
+
+    A family says in `tasks` which truth it learns from, in `axes` which images it takes (see `Shape`), and in
+    `takes_sequences` whether the volumes of a batch may have different numbers of slices.
+    """
+
+    tasks: ClassVar[tuple[str, ...]]
+    axes: ClassVar[tuple[Axes, ...]] = (2,)
+    takes_sequences: ClassVar[bool] = False
 
     @abstractmethod
     def loss(self, batch: Batch) -> dict[str, Tensor]:
@@ -114,7 +141,10 @@ class Model(nn.Module, ABC):
 
     @abstractmethod
     def predict(self, images: Tensor) -> Output:
-        """What the model says about images `(case, channel, row, column)`; call in `eval()` without gradients."""
+        """What the model says about images (see `Batch.images`); call in `eval()` without gradients.
+
+        Sequences that are asked about together have one length.
+        """
 
 
 @dataclass(frozen=True)
@@ -123,13 +153,15 @@ class Shape:
 
     Args:
         task: as in the manifest.
-        classes: how many.
-        channels: of the prepared images, 1 or 3.
+        classes: their names, in the order of the scores; empty for "reconstruction".
+        channels: of the prepared images, 1 or 3; of tables the number of measurements.
+        axes: 2 for flat images, 3 for volumes and sequences, 0 for tables of measurements.
     """
 
-    task: Literal["single-label", "multi-label", "boxes", "masks"]
-    classes: int
+    task: Literal["single-label", "multi-label", "boxes", "masks", "reconstruction"]
+    classes: tuple[str, ...]
     channels: int
+    axes: Axes = 2
 
 
 class FamilySettings(BaseModel):
@@ -143,6 +175,8 @@ class Family(Protocol):
 
     Settings: type[FamilySettings]
     tasks: tuple[str, ...]
+    axes: tuple[Axes, ...]
+    takes_sequences: bool
 
     @classmethod
     def build(cls, settings: Any, shape: Shape, *, pretrained: bool = True) -> Model:

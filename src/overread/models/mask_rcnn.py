@@ -224,12 +224,12 @@ def _region_heads(settings: MaskRcnn.Settings, shape: Shape) -> RoIHeads:
         masks = {
             "mask_roi_pool": _align(14, settings.sampling),
             "mask_head": MaskRCNNHeads(width, [width] * settings.mask_layers, dilation=1),
-            "mask_predictor": MaskRCNNPredictor(width, width, shape.classes + 1),
+            "mask_predictor": MaskRCNNPredictor(width, width, len(shape.classes) + 1),
         }
     return _Heads(
         _align(7, settings.sampling),
         TwoMLPHead(width * 7 * 7, settings.head),
-        _BoxPredictor(settings.head, shape.classes + 1),
+        _BoxPredictor(settings.head, len(shape.classes) + 1),
         fg_iou_thresh=0.5,
         bg_iou_thresh=0.5,
         batch_size_per_image=settings.sampled_regions,

@@ -11,6 +11,7 @@ from overread.bundle import CONTENTS, Bundle, fold_weights, refusal
 from overread.data.manifest import Manifest, Task
 from overread.data.section import AugmentationSection
 from overread.errors import InputError, RecipeError, UnknownName
+from overread.image import Axes
 from overread.inference.predictor import Ensemble, Network
 from overread.models.contract import Model, Shape, models
 from overread.preprocessing.geometry import Resize
@@ -66,9 +67,26 @@ def check_family(recipe: Recipe, manifest: Manifest) -> None:
     except UnknownName as error:
         raise RecipeError(f"training: {error}") from error
     try:
-        build_model(recipe, Shape(manifest.task, max(len(manifest.classes), 1), 1))
+        build_model(recipe, Shape(manifest.task, manifest.classes, 1, family.axes[0]))
     except UnknownName as error:
         raise RecipeError(f"model: {error}") from error
+
+
+def check_axes(recipe: Recipe, shape: Shape) -> None:
+    """Check that a family takes such images; this is known only once they were looked at.
+
+    Raises:
+        RecipeError: volumes for a family of flat images, a table for one of images ...
+    """
+    if shape.axes in models.get(recipe.model.family).axes:
+        return
+    names = {0: "a table of measurements", 2: "flat images", 3: "volumes or sequences"}
+    able = [name for name in models if shape.axes in models.get(name).axes and shape.task in models.get(name).tasks]
+    takes = " or ".join(names[axes] for axes in models.get(recipe.model.family).axes)
+    raise RecipeError(
+        f"model.family: '{recipe.model.family}' takes {takes}; this data set holds {names[shape.axes]}. Choose "
+        f"{' or '.join(able) or 'another data set'}."
+    )
 
 
 def build_model(recipe: Recipe, shape: Shape, *, pretrained: bool = True) -> Model:
@@ -96,6 +114,7 @@ def ensemble_of(
     task: Task,
     classes: tuple[str, ...],
     channels: int,
+    axes: Axes,
     device: str,
     bundle_id: str | None = None,
 ) -> Ensemble:
@@ -105,6 +124,7 @@ def ensemble_of(
         task,
         classes,
         channels,
+        axes=axes,
         bundle_id=bundle_id,
         device=device,
         precision=recipe.training.precision,
@@ -112,7 +132,7 @@ def ensemble_of(
         views=recipe.inference.views,
         augmentation=recipe.augmentation,
         one_class_a_place=recipe.inference.one_class_a_place,
-        batch_size=4 if task in ("boxes", "masks") else 32,
+        batch_size=4 if task in ("boxes", "masks") or axes == 3 else 32,
     )
 
 
@@ -129,7 +149,7 @@ def load_ensemble(bundle: Bundle, folder: Path, *, device: str) -> Ensemble:
             f"it says that its model was taught {bundle.task}; the family '{bundle.recipe.model.family}' learns "
             f"{' or '.join(family.tasks)}",
         )
-    shape = Shape(bundle.task, len(bundle.classes), bundle.channels)
+    shape = Shape(bundle.task, bundle.classes, bundle.channels, bundle.axes)
     networks = []
     for record in bundle.folds:
         model = build_model(bundle.recipe, shape, pretrained=False)
@@ -145,6 +165,7 @@ def load_ensemble(bundle: Bundle, folder: Path, *, device: str) -> Ensemble:
         task=bundle.task,
         classes=bundle.classes,
         channels=bundle.channels,
+        axes=bundle.axes,
         device=device_for(device),
         bundle_id=bundle.bundle_id,
     )

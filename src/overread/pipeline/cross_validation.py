@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from overread.bundle import FOLDER, Bundle, FoldRecord, save_bundle
+from overread.data.inputs import input_of
 from overread.data.manifest import Case, Manifest, Problem
 from overread.data.prepared import PreparedImages
 from overread.data.split import Fold, folds_of
-from overread.errors import InputError
 from overread.evaluation.estimate import Estimate
 from overread.export.content import ReportContent
 from overread.export.report import write_report
@@ -19,7 +19,7 @@ from overread.inference.assessment import Assessment
 from overread.inference.predictor import Ensemble
 from overread.models.contract import Model, Shape
 from overread.pipeline import presenting
-from overread.pipeline.assembly import build_model, device_for, ensemble_of
+from overread.pipeline.assembly import build_model, check_axes, device_for, ensemble_of
 from overread.preprocessing.step import Step, learns
 from overread.progress import Progress
 from overread.provenance import environment
@@ -52,7 +52,8 @@ def cross_validate(
     folds = folds_of(manifest, recipe.data, seed=recipe.seed, same=images.digests(manifest))
     fabric = fabric_for(device_for(device), recipe.training.precision)
     channels = _prepare(recipe, manifest, images, progress)
-    shape = Shape(manifest.task, len(manifest.classes), channels)
+    shape = Shape(manifest.task, manifest.classes, channels, images.axes(manifest))
+    check_axes(recipe, shape)
 
     def ask(model: Model, steps: Sequence[Step]) -> Ensemble:
         return ensemble_of(
@@ -61,6 +62,7 @@ def cross_validate(
             task=manifest.task,
             classes=manifest.classes,
             channels=channels,
+            axes=shape.axes,
             device=str(fabric.device),
         )
 
@@ -72,6 +74,7 @@ def cross_validate(
         images=images,
         steps=recipe.preprocessing.steps,
         build=lambda: build_model(recipe, shape),
+        axes=shape.axes,
         augmentation=recipe.augmentation,
         training=recipe.training,
         seed=recipe.seed,
@@ -90,7 +93,7 @@ def cross_validate(
     estimates = assessment.estimates(recipe.evaluation, seed=recipe.seed)
     bundle = save_bundle(
         folder / FOLDER,
-        _bundle(recipe, results, estimates, images=images, channels=channels),
+        _bundle(recipe, results, estimates, images=images, shape=shape),
         [fold.fitted.weights for fold in results.fitted],
     )
     _write(folder, bundle, results=results, assessment=assessment, estimates=estimates, found=found)
@@ -137,25 +140,15 @@ class _Results:
 
 def _prepare(recipe: Recipe, manifest: Manifest, images: PreparedImages, progress: Progress) -> int:
     """Prepare every image once, where no step must learn first; gives their channels."""
-    _refuse_volumes(manifest, images)
     steps = recipe.preprocessing.steps
     if not learns(steps):
         for case in progress.track(manifest.cases, what="preparing images"):
-            images.get(case.images[0], steps)
+            input_of(case, steps, images)
     return images.channels(manifest, steps)
 
 
-def _refuse_volumes(manifest: Manifest, images: PreparedImages) -> None:
-    volumes = [case.case_id for case in manifest.cases if len(images.facts(case.images[0]).shape) != 2]
-    if volumes:
-        raise InputError(
-            f"{len(volumes)} of {len(manifest.cases)} images are volumes, such as that of case '{volumes[0]}'; models "
-            "learn from flat images. Give single slices as images of their own."
-        )
-
-
 def _predict(ensemble: Ensemble, cases: Iterable[Case], images: PreparedImages) -> list[Prediction]:
-    return list(ensemble.predict([(case.case_id, case.images[0]) for case in cases], images))
+    return list(ensemble.predict(tuple(cases), images))
 
 
 def _bundle(
@@ -164,7 +157,7 @@ def _bundle(
     estimates: Sequence[Estimate],
     *,
     images: PreparedImages,
-    channels: int,
+    shape: Shape,
 ) -> Bundle:
     manifest = results.manifest
     records = tuple(
@@ -185,7 +178,9 @@ def _bundle(
         recipe=recipe,
         task=manifest.task,
         classes=manifest.classes,
-        channels=channels,
+        channels=shape.channels,
+        axes=shape.axes,
+        measurements=manifest.measurements,
         manifest_fingerprint=manifest.fingerprint,
         source=manifest.source,
         simulated=manifest.simulated,

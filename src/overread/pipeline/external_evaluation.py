@@ -39,8 +39,8 @@ def evaluate_bundle(
     """
     manifest = _with_classes_of(bundle, manifest)
     ensemble = load_ensemble(bundle, weights, device=device)
-    refs = [(case.case_id, case.images[0]) for case in manifest.cases]
-    predictions = list(progress.track(ensemble.predict(refs, images), what="predicting", total=len(refs)))
+    answers = ensemble.predict(manifest.cases, images)
+    predictions = list(progress.track(answers, what="predicting", total=len(manifest.cases)))
     refused = [one for one in predictions if one.refused is not None]
     assessment = Assessment.of(manifest, predictions, bundle.threshold)
     if not assessment.manifest.cases:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from overread import io
 from overread.bundle import Bundle
-from overread.data.manifest import ImageRef
+from overread.data.manifest import Case, ImageRef
 from overread.data.sources.files import case_ids, is_image, walk
 from overread.data.sources.headers import is_simulated
 from overread.errors import InputError, UnreadableImage
@@ -39,15 +39,15 @@ def read_images(
     """
     named, left_out = _named(paths)
     ids = case_ids(named)
-    refs = [(ids[name], ImageRef(file)) for name, file in named.items()]
+    cases = [Case(ids[name], ids[name], (ImageRef(file),)) for name, file in named.items()]
     ensemble, images = load_ensemble(bundle, weights, device=device), FreshImages()
-    answers = progress.track(ensemble.predict(refs, images), what="reading", total=len(refs))
+    answers = progress.track(ensemble.predict(cases, images), what="reading", total=len(cases))
     predictions = [presenting.shown_marks(answer, bundle.threshold) for answer in answers]
     seen = set(bundle.seen)
     learned_from = {
-        case_id
-        for (case_id, ref), prediction in zip(refs, predictions, strict=True)
-        if prediction.refused is None and digest_of([images.digests[ref]]) in seen
+        case.case_id
+        for case, prediction in zip(cases, predictions, strict=True)
+        if prediction.refused is None and digest_of([images.digests[ref] for ref in case.images]) in seen
     }
     readings = _Readings(bundle, list(named.items()), predictions, learned_from)
     write_predictions_json(folder / "predictions.json", readings.without_pixels())

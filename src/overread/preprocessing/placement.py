@@ -55,6 +55,32 @@ def cells_to_original(cells: NDArray[np.floating], image: Image) -> NDArray[np.f
     return cells[:, :: -1 if rows.step < 0 else 1, :: -1 if columns.step < 0 else 1]
 
 
+def heatmap_to_original(heatmap: NDArray[np.floating], image: Image) -> NDArray[np.float32]:
+    """A map over the prepared image in the grid of the original one, linear between pixels, 0 where it was cropped.
+
+    Args:
+        heatmap: `(row, column)` or `(slice, row, column)`, the shape of the prepared image.
+        image: the prepared image.
+
+    Returns:
+        Of the shape of the original image.
+    """
+    from scipy import ndimage  # slow to import
+
+    axes = len(image.shape)
+    order = [0, 1, 2][:axes][::-1]  # column, row, slice of the matrix; slice, row, column of the array
+    to_prepared = np.linalg.inv(image.to_original)
+    matrix, shift = to_prepared[np.ix_(order, order)], to_prepared[order, 3]
+    moved = ndimage.affine_transform(
+        np.asarray(heatmap, dtype=np.float32), matrix, shift, output_shape=image.original_shape, order=1, mode="nearest"
+    )
+    for axis, (old, new) in enumerate(zip(image.original_shape, image.shape, strict=True)):
+        at = matrix[axis, axis] * np.arange(old) + shift[axis]
+        outside = (at < -0.5) | (at > new - 0.5)
+        moved[(slice(None),) * axis + (outside,)] = 0
+    return np.asarray(moved, dtype=np.float32)
+
+
 def mask_to_prepared(mask: Bitmap, image: Image) -> Bitmap:
     """A mask of the original image in the prepared one, by the nearest pixel.
 

@@ -12,11 +12,12 @@ from lightning_fabric import Fabric
 
 from overread import io
 from overread.data.dataset import CaseBatches
+from overread.data.inputs import measured
 from overread.data.manifest import Case, Manifest
 from overread.data.prepared import PreparedImages
 from overread.data.section import AugmentationSection
 from overread.data.split import Fold
-from overread.image import Image
+from overread.image import Axes, Image
 from overread.models.contract import Model
 from overread.preprocessing.step import Step, fit_steps
 from overread.progress import Progress
@@ -54,6 +55,7 @@ class Plan:
         images: where prepared images come from.
         steps: as written in the recipe.
         build: makes a fresh model.
+        axes: of the images (see `models.contract.Shape`).
         augmentation: how training images are varied.
         training: how a model is fitted.
         seed: of the recipe.
@@ -65,6 +67,7 @@ class Plan:
     images: PreparedImages
     steps: tuple[Step, ...]
     build: Callable[[], Model]
+    axes: Axes
     augmentation: AugmentationSection
     training: TrainingSection
     seed: int
@@ -104,6 +107,8 @@ def _fit_fold(
         batch_size=plan.training.batch_size,
         augmentation=plan.augmentation,
         seed=seed,
+        axes=plan.axes,
+        fill_slices=model.takes_sequences,
     )
     folder.mkdir(parents=True, exist_ok=True)
     judge: Any = (lambda judged: plan.judge(judged, steps, parts["validation"])) if parts["validation"] else None
@@ -124,5 +129,7 @@ def _fit_fold(
 
 def _as_read(cases: Sequence[Case]) -> Iterator[Image]:
     for case in cases:
+        if case.measurements:
+            yield measured(case)
         for ref in case.images:
             yield io.read(ref.path, item=ref.item)
