@@ -84,7 +84,7 @@ def test_a_wrong_setting_is_refused(wrong: dict[str, object]) -> None:
 
 
 def test_an_unknown_loss_or_network_is_answered_with_names() -> None:
-    with pytest.raises(UnknownName, match="No loss is called 'focal'"):
-        cnn_of(Cnn.Settings(backbone="test_efficientnet", weights="none", loss="focal"))
+    with pytest.raises(UnknownName, match=r"No loss is called 'vocal'\. Did you mean 'focal'"):
+        cnn_of(Cnn.Settings(backbone="test_efficientnet", weights="none", loss="vocal"))
     with pytest.raises(RecipeError, match="timm has no network"):
         cnn_of(Cnn.Settings(backbone="my_net", weights="none"))

@@ -7,10 +7,9 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import Field
 from torch import Tensor, nn
 
-from overread.errors import RecipeError
 from overread.models.backbones import backbone, freeze
-from overread.models.contract import Batch, FamilySettings, Model, Output, Shape, models
-from overread.models.losses import losses
+from overread.models.contract import Batch, Model, Output, Shape, models
+from overread.models.labelling import Labelling, LabelSettings
 
 
 @models.add("cnn")
@@ -19,7 +18,7 @@ class Cnn(Model):
 
     tasks: ClassVar[tuple[str, ...]] = ("single-label", "multi-label")
 
-    class Settings(FamilySettings):
+    class Settings(LabelSettings):
         """Settings of the family "cnn".
 
         Args:
@@ -28,21 +27,18 @@ class Cnn(Model):
             frozen: how many of the first feature levels (stride 2, 4, 8 ...) keep the weights they start with, which
                 saves time and may help where images are few; only sensible with weights that were trained before.
             dropout: share of the last features that is left out while training.
-            loss: a name of the catalogue of losses; None takes the one that fits the task.
+            loss, label_smoothing, focal_gamma: as in `LabelSettings`.
         """
 
         backbone: str = "tf_efficientnet_lite0"
         weights: str = "imagenet"
         frozen: Annotated[int, Field(ge=0, le=5)] = 0
         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
-        loss: str | None = None
 
-    def __init__(self, network: nn.Module, *, one_of: bool, loss: str) -> None:
+    def __init__(self, network: nn.Module, labelling: Labelling) -> None:
         super().__init__()
         self.network = network
-        self._one_of = one_of
-        self._loss_name = loss
-        self._loss = losses.get(loss)
+        self._labelling = labelling
 
     @classmethod
     def build(cls, settings: Settings, shape: Shape, *, pretrained: bool = True) -> Self:
@@ -51,12 +47,7 @@ class Cnn(Model):
         Raises:
             RecipeError: settings that timm, the weights or the task do not fit.
         """
-        one_of = shape.task == "single-label"
-        if settings.loss == "cross-entropy" and not one_of:
-            raise RecipeError(
-                "model.loss: 'cross-entropy' is for data where one class applies to an image; here several may. Use "
-                "'bce', or leave it out."
-            )
+        labelling = Labelling(settings, shape)
         network: Any = backbone(
             settings.backbone,
             weights=settings.weights,
@@ -70,13 +61,12 @@ class Cnn(Model):
         classifier = network.get_classifier()
         nn.init.normal_(classifier.weight, std=0.01)
         nn.init.zeros_(classifier.bias)
-        return cls(network, one_of=one_of, loss=settings.loss or ("cross-entropy" if one_of else "bce"))
+        return cls(network, labelling)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """The one loss, by its name."""
-        return {self._loss_name: self._loss(self.network(batch.images), batch.labels)}
+        return self._labelling.loss(self.network(batch.images), batch)
 
     def predict(self, images: Tensor) -> Output:
         """Scores that sum to 1 ("single-label") or stand for themselves ("multi-label")."""
-        logits = self.network(images).float()
-        return Output(scores=logits.softmax(1) if self._one_of else logits.sigmoid())
+        return Output(scores=self._labelling.scores(self.network(images)))

@@ -48,6 +48,8 @@ class Batch:
         truths: the marks, one entry an image.
         lengths: `(case,)` int64, how many slices of each case are its own, where sequences of different length were
             filled up to one; None where all slices are.
+        weights: how much a case `(case,)` ("single-label") or each of its labels `(case, class)` ("multi-label")
+            counts in the loss; None counts all alike.
     """
 
     images: Tensor
@@ -55,6 +57,7 @@ class Batch:
     targets: Tensor | None = None
     truths: tuple[Truths, ...] | None = None
     lengths: Tensor | None = None
+    weights: Tensor | None = None
 
     @property
     def labels(self) -> Tensor:
@@ -78,6 +81,7 @@ class Batch:
             targets=None if self.targets is None else self.targets.to(device),
             truths=None if self.truths is None else tuple(truths.to(device) for truths in self.truths),
             lengths=None if self.lengths is None else self.lengths.to(device),
+            weights=None if self.weights is None else self.weights.to(device),
         )
 
 
