@@ -9,9 +9,10 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.nn import functional
 
 from overread.errors import TruthAbsent
-from overread.models.contract import Batch, Model, Output, Shape, Truths, models
+from overread.models.contract import Batch, Model, Output, Shape, Truths, models, quick_layout
 
 SMALL: dict[str, Any] = {
     "backbone": "test_efficientnet",
@@ -30,20 +31,42 @@ SMALL: dict[str, Any] = {
 
 ROWS, COLUMNS, CLASSES = 64, 80, 2
 CLASS_NAMES = ("normal", "lesion")
+MEASUREMENTS = 7
 CASES = [
-    pytest.param(name, task, channels, id=f"{name}-{task}-{channels}")
+    pytest.param(name, task, kind, id=f"{name}-{task}-{kind}")
     for name in models
     for task in models.get(name).tasks
-    for channels in (1, 3)
+    for axes, kinds in ((2, ("grey", "colour")), (3, ("grey volume", "colour volume")), (0, ("table",)))
+    for kind in kinds
+    if axes in models.get(name).axes
 ]
-every_case = pytest.mark.parametrize(("name", "task", "channels"), CASES)
+every_case = pytest.mark.parametrize(("name", "task", "kind"), CASES)
 
 
-def model_of(name: str, task: Any, channels: int) -> Model:
-    family = models.get(name)
+def every_kind_of(task: str) -> pytest.MarkDecorator:
+    cases = [(one.values[0], one.values[2]) for one in CASES if one.values[1] == task]
+    return pytest.mark.parametrize(("name", "kind"), cases)
+
+
+def channels_and_axes(kind: str) -> tuple[int, Any]:
+    channels = {"grey": 1, "colour": 3, "table": MEASUREMENTS}[kind.split(maxsplit=1)[0]]
+    return channels, 0 if kind == "table" else 3 if "volume" in kind else 2
+
+
+def settings_of(family: Any, kind: str) -> Any:
     known = {key: value for key, value in SMALL.items() if key in family.Settings.model_fields}
+    if "volume" in kind and family is models.get("cnn"):
+        known |= {"backbone": "resnet10", "width": 0.1}
+    elif family is models.get("cnn"):
+        known.pop("width")
+    return family.Settings(**known)
+
+
+def model_of(name: str, task: Any, kind: str, *, pretrained: bool = True) -> Model:
+    family = models.get(name)
     torch.manual_seed(5)
-    model: Model = family.build(family.Settings(**known), Shape(task, CLASS_NAMES, channels))
+    shape = Shape(task, CLASS_NAMES, *channels_and_axes(kind))
+    model: Model = family.build(settings_of(family, kind), shape, pretrained=pretrained)
     return model
 
 
@@ -55,16 +78,26 @@ def truths_of(boxes: list[tuple[int, int, int, int]], task: str) -> Truths:
     return Truths(torch.tensor(boxes).float().reshape(-1, 4), classes, masks if task == "masks" else None)
 
 
-def batch_of(task: str, channels: int, lesions: list[list[tuple[int, int, int, int]]] | None = None) -> Batch:
+def batch_of(task: str, kind: str, lesions: list[list[tuple[int, int, int, int]]] | None = None) -> Batch:
     """Bright rectangles on noise; by default, what an image holds can be told from its pixels."""
     if lesions is None:
         lesions = [[(8, 8, 40, 40)], [(48, 20, 72, 44), (4, 36, 28, 60)], [(30, 4, 54, 28)], [(20, 30, 60, 60)]]
-    images = 0.1 * torch.randn(len(lesions), channels, ROWS, COLUMNS, generator=torch.Generator().manual_seed(0))
+    channels, axes = channels_and_axes(kind)
+    generator = torch.Generator().manual_seed(0)
+    images = 0.1 * torch.randn(len(lesions), channels, ROWS, COLUMNS, generator=generator)
     for image, boxes in zip(images, lesions, strict=True):
         for number, (left, top, right, bottom) in enumerate(boxes):
             image[:, top:bottom, left:right] += 1 + number
+    if axes == 0:
+        images = 0.1 * torch.randn(len(lesions), channels, 1, 1, generator=generator)
+        images[1::2] += 1.0
+    if axes == 3:  # smaller in the plane, and the lesion in some slices only
+        images = functional.avg_pool2d(images, 3)
+        images = torch.stack([images * share for share in (0.1, 0.5, 1.0, 1.0, 0.5, 0.2, 0.1)], 2)
     ids = tuple(f"case-{number}" for number in range(len(lesions)))
-    batch = Batch(images.contiguous(memory_format=torch.channels_last), ids)
+    batch = Batch(quick_layout(images), ids)
+    if task == "reconstruction":
+        return batch
     if task == "single-label":
         return replace(batch, targets=torch.arange(len(lesions)) % CLASSES)
     if task == "multi-label":
@@ -87,7 +120,8 @@ def answer_of(model: Model, images: Tensor) -> Output:
 
 
 def tensors_of(output: Output) -> list[Tensor]:
-    found = [] if output.scores is None else [output.scores]
+    whole = (output.scores, output.frame_scores, output.heatmaps, output.restored)
+    found = [one for one in whole if one is not None]
     for marks in output.marks or ():
         found += [marks.boxes, marks.scores, marks.classes, *([] if marks.masks is None else [marks.masks])]
     return found
@@ -108,8 +142,8 @@ def learn(model: Model, batch: Batch, steps: int) -> list[float]:
 
 
 @every_case
-def test_a_family_learns_one_batch(name: str, task: str, channels: int) -> None:
-    model, batch = model_of(name, task, channels), batch_of(task, channels)
+def test_a_family_learns_one_batch(name: str, task: str, kind: str) -> None:
+    model, batch = model_of(name, task, kind), batch_of(task, kind)
     seen = learn(model, batch, steps=12)
     while max(seen[-3:]) >= 0.75 * seen[0] and len(seen) < 72:  # small families need more steps, and these are quick
         seen += learn(model, batch, steps=12)
@@ -117,23 +151,23 @@ def test_a_family_learns_one_batch(name: str, task: str, channels: int) -> None:
 
 
 @every_case
-def test_the_same_seed_makes_the_same_network(name: str, task: str, channels: int) -> None:
-    first, second = (model_of(name, task, channels).state_dict() for _ in range(2))
+def test_the_same_seed_makes_the_same_network(name: str, task: str, kind: str) -> None:
+    first, second = (model_of(name, task, kind).state_dict() for _ in range(2))
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
-@pytest.mark.parametrize("name", [name for name in models if "single-label" in models.get(name).tasks])
-def test_what_a_family_has_learned_it_answers(name: str) -> None:
-    model, batch = model_of(name, "single-label", 1), batch_of("single-label", 1)
+@every_kind_of("single-label")
+def test_what_a_family_has_learned_it_answers(name: str, kind: str) -> None:
+    model, batch = model_of(name, "single-label", kind), batch_of("single-label", kind)
     learn(model, batch, steps=40)
     scores = answer_of(model, batch.images).scores
     assert scores is not None
     assert scores.gather(1, batch.labels[:, None]).mean() > 0.5
 
 
-@pytest.mark.parametrize("name", [name for name in models if "multi-label" in models.get(name).tasks])
-def test_a_case_of_which_nothing_is_known_teaches_nothing(name: str) -> None:
-    model, batch = model_of(name, "multi-label", 1).eval(), batch_of("multi-label", 1)
+@every_kind_of("multi-label")
+def test_a_case_of_which_nothing_is_known_teaches_nothing(name: str, kind: str) -> None:
+    model, batch = model_of(name, "multi-label", kind).eval(), batch_of("multi-label", kind)
     known = batch.labels[:3]
     unknown = torch.full_like(batch.labels[3:], float("nan"))
     fewer = Batch(batch.images[:3], batch.case_ids[:3], targets=known)
@@ -143,11 +177,11 @@ def test_a_case_of_which_nothing_is_known_teaches_nothing(name: str) -> None:
 
 
 @every_case
-def test_every_parameter_that_asks_for_a_gradient_gets_one(name: str, task: str, channels: int) -> None:
-    model = model_of(name, task, channels).train()
-    learn(model, batch_of(task, channels), steps=2)  # a layer that starts at zero gives nothing back at first
+def test_every_parameter_that_asks_for_a_gradient_gets_one(name: str, task: str, kind: str) -> None:
+    model = model_of(name, task, kind).train()
+    learn(model, batch_of(task, kind), steps=2)  # a layer that starts at zero gives nothing back at first
     model.zero_grad()
-    loss_of(model, batch_of(task, channels)).backward()
+    loss_of(model, batch_of(task, kind)).backward()
     without = [key for key, one in model.named_parameters() if one.requires_grad and one.grad is None]
     assert not without
     assert all(torch.isfinite(one.grad).all() for one in model.parameters() if one.grad is not None)
@@ -156,12 +190,12 @@ def test_every_parameter_that_asks_for_a_gradient_gets_one(name: str, task: str,
 
 
 @every_case
-def test_an_answer_has_one_entry_an_image_in_its_range(name: str, task: str, channels: int) -> None:
-    model = model_of(name, task, channels)
-    batch = batch_of(task, channels)
+def test_an_answer_has_one_entry_an_image_in_its_range(name: str, task: str, kind: str) -> None:
+    model = model_of(name, task, kind)
+    batch = batch_of(task, kind)
     learn(model, batch, steps=3)
     output = answer_of(model, batch.images)
-    assert output.scores is not None or output.marks is not None
+    assert output.scores is not None or output.marks is not None or output.restored is not None
     if output.scores is not None:
         assert output.scores.shape == (4, CLASSES)
         assert ((output.scores >= 0) & (output.scores <= 1)).all()
@@ -174,9 +208,9 @@ def test_an_answer_has_one_entry_an_image_in_its_range(name: str, task: str, cha
 
 
 @every_case
-def test_marks_are_sorted_by_score_and_lie_inside_the_image(name: str, task: str, channels: int) -> None:
-    model = model_of(name, task, channels)
-    batch = batch_of(task, channels)
+def test_marks_are_sorted_by_score_and_lie_inside_the_image(name: str, task: str, kind: str) -> None:
+    model = model_of(name, task, kind)
+    batch = batch_of(task, kind)
     learn(model, batch, steps=3)
     for marks in answer_of(model, batch.images).marks or ():
         n = len(marks.scores)
@@ -196,15 +230,13 @@ def test_marks_are_sorted_by_score_and_lie_inside_the_image(name: str, task: str
 
 
 @every_case
-def test_saved_and_loaded_weights_give_equal_answers(name: str, task: str, channels: int, tmp_path: Path) -> None:
-    model = model_of(name, task, channels)
-    batch = batch_of(task, channels)
+def test_saved_and_loaded_weights_give_equal_answers(name: str, task: str, kind: str, tmp_path: Path) -> None:
+    model = model_of(name, task, kind)
+    batch = batch_of(task, kind)
     learn(model, batch, steps=2)
     save_file({key: value.contiguous() for key, value in model.state_dict().items()}, tmp_path / "weights.safetensors")
-    family = models.get(name)
-    known = {key: value for key, value in SMALL.items() if key in family.Settings.model_fields}
     torch.manual_seed(99)
-    again: Model = family.build(family.Settings(**known), Shape(task, CLASS_NAMES, channels), pretrained=False)
+    again = model_of(name, task, kind, pretrained=False)
     again.load_state_dict(load_file(tmp_path / "weights.safetensors"))
     expected, found = answer_of(model, batch.images), answer_of(again, batch.images)
     assert len(tensors_of(expected)) == len(tensors_of(found)) > 0
@@ -212,9 +244,9 @@ def test_saved_and_loaded_weights_give_equal_answers(name: str, task: str, chann
 
 
 @every_case
-def test_a_loss_leaves_no_trace_in_an_answer_nor_an_answer_in_a_loss(name: str, task: str, channels: int) -> None:
-    model = model_of(name, task, channels)
-    batch = batch_of(task, channels)
+def test_a_loss_leaves_no_trace_in_an_answer_nor_an_answer_in_a_loss(name: str, task: str, kind: str) -> None:
+    model = model_of(name, task, kind)
+    batch = batch_of(task, kind)
     learn(model, batch, steps=2)
     kept = {key: value.clone() for key, value in model.state_dict().items()}
 
@@ -234,9 +266,9 @@ def test_a_loss_leaves_no_trace_in_an_answer_nor_an_answer_in_a_loss(name: str, 
 
 
 @every_case
-def test_loss_and_predict_return_the_same_kind_of_thing_in_either_mode(name: str, task: str, channels: int) -> None:
-    model = model_of(name, task, channels)
-    batch = batch_of(task, channels)
+def test_loss_and_predict_return_the_same_kind_of_thing_in_either_mode(name: str, task: str, kind: str) -> None:
+    model = model_of(name, task, kind)
+    batch = batch_of(task, kind)
     kinds = []
     for training in (True, False, True):
         model.train(training)
@@ -250,9 +282,9 @@ def test_loss_and_predict_return_the_same_kind_of_thing_in_either_mode(name: str
 
 
 @every_case
-def test_an_answer_does_not_hang_on_the_other_images(name: str, task: str, channels: int) -> None:
-    model = model_of(name, task, channels)
-    batch = batch_of(task, channels)
+def test_an_answer_does_not_hang_on_the_other_images(name: str, task: str, kind: str) -> None:
+    model = model_of(name, task, kind)
+    batch = batch_of(task, kind)
     learn(model, batch, steps=2)
     together, alone = answer_of(model, batch.images), answer_of(model, batch.images[:1])
     if together.scores is not None and alone.scores is not None:
@@ -261,6 +293,7 @@ def test_an_answer_does_not_hang_on_the_other_images(name: str, task: str, chann
         torch.testing.assert_close(together.marks[0].scores, alone.marks[0].scores, rtol=1e-3, atol=1e-4)
 
 
+LENGTHS = (7, 1, 3, 6)
 LESIONS: dict[str, list[list[tuple[int, int, int, int]]]] = {
     "none at all": [[], []],
     "none in one image": [[(10, 10, 30, 30)], []],
@@ -272,37 +305,41 @@ LESIONS: dict[str, list[list[tuple[int, int, int, int]]]] = {
 }
 
 
-@pytest.mark.parametrize("kind", LESIONS)
+@pytest.mark.parametrize("lesions", LESIONS)
 @pytest.mark.parametrize(
     ("name", "task"), [(name, task) for name in models for task in models.get(name).tasks if task in ("boxes", "masks")]
 )
-def test_lesions_of_any_kind_are_learned_from_without_nan(name: str, task: str, kind: str) -> None:
-    model = model_of(name, task, 1)
-    batch = batch_of(task, 1, LESIONS[kind])
+def test_lesions_of_any_kind_are_learned_from_without_nan(name: str, task: str, lesions: str) -> None:
+    model = model_of(name, task, "grey")
+    batch = batch_of(task, "grey", LESIONS[lesions])
     learn(model, batch, steps=2)
     assert all(torch.isfinite(value).all() for value in model.state_dict().values())
     assert all(torch.isfinite(value).all() for value in tensors_of(answer_of(model, batch.images)))
 
 
 @every_case
-def test_one_image_whose_sides_are_odd_is_answered(name: str, task: str, channels: int) -> None:
-    output = answer_of(model_of(name, task, channels), torch.zeros(1, channels, 65, 83))
+def test_one_image_whose_sides_are_odd_is_answered(name: str, task: str, kind: str) -> None:
+    channels, axes = channels_and_axes(kind)
+    sizes = {0: (1, 1), 2: (65, 83), 3: (5, 27, 33)}
+    output = answer_of(model_of(name, task, kind), torch.zeros(1, channels, *sizes[axes]))
     assert all(torch.isfinite(value).all() for value in tensors_of(output))
     for marks in output.marks or ():
         assert (marks.boxes <= torch.tensor([83.0, 65.0, 83.0, 65.0])).all()
 
 
 @every_case
-def test_truth_of_another_kind_is_asked_for_by_name(name: str, task: str, channels: int) -> None:
-    batch = Batch(batch_of(task, channels).images, ("a", "b", "c", "d"))
+def test_truth_of_another_kind_is_asked_for_by_name(name: str, task: str, kind: str) -> None:
+    if task == "reconstruction":
+        pytest.skip("images are their own truth")
+    batch = Batch(batch_of(task, kind).images, ("a", "b", "c", "d"))
     with pytest.raises(TruthAbsent, match="'marks'" if task in ("boxes", "masks") else "'labels'"):
-        model_of(name, task, channels).loss(batch)
+        model_of(name, task, kind).loss(batch)
 
 
 @every_case
-def test_an_answer_is_computed_on_a_batch_that_is_left_alone(name: str, task: str, channels: int) -> None:
-    model = model_of(name, task, channels)
-    batch = batch_of(task, channels)
+def test_an_answer_is_computed_on_a_batch_that_is_left_alone(name: str, task: str, kind: str) -> None:
+    model = model_of(name, task, kind)
+    batch = batch_of(task, kind)
     images = batch.images.clone()
     truths = [one.boxes.clone() for one in batch.truths or ()]
     learn(model, batch, steps=1)
@@ -322,8 +359,44 @@ def test_settings_refuse_what_they_do_not_know_and_do_not_change(name: str) -> N
             setattr(made, key, getattr(made, key))
 
 
+@every_case
+def test_what_a_family_says_of_frames_and_places_has_the_shape_of_the_images(name: str, task: str, kind: str) -> None:
+    model, batch = model_of(name, task, kind), batch_of(task, kind)
+    learn(model, batch, steps=2)
+    output = answer_of(model, batch.images)
+    assert (output.restored is not None) == (task == "reconstruction")
+    if output.restored is not None:
+        assert output.restored.shape == batch.images.shape
+    if output.heatmaps is not None:
+        assert output.heatmaps.shape == (4, *batch.images.shape[2:])
+        assert (output.heatmaps >= 0).all()
+    assert (output.frame_scores is not None) == models.get(name).takes_sequences
+    if output.frame_scores is not None:
+        assert output.frame_scores.shape == (4, batch.images.shape[2], CLASSES)
+        assert ((output.frame_scores >= 0) & (output.frame_scores <= 1)).all()
+
+
+@every_case
+def test_slices_that_only_fill_up_a_sequence_change_nothing(name: str, task: str, kind: str) -> None:
+    if not models.get(name).takes_sequences:
+        pytest.skip("takes images of one size")
+    model, batch = model_of(name, task, kind).eval(), batch_of(task, kind)
+    alone = torch.stack(
+        [answer_of(model, batch.images[i : i + 1, :, :length]).scores[0] for i, length in enumerate(LENGTHS)]
+    )
+    junk = batch.images.clone()
+    for image, length in zip(junk, LENGTHS, strict=True):
+        image[:, length:] = 1e6
+    lengths = torch.tensor(LENGTHS)
+    filled, other = replace(batch, lengths=lengths), replace(batch, images=junk, lengths=lengths)
+    torch.testing.assert_close(loss_of(model, filled), loss_of(model, other))
+    whole, _ = model._logits(filled.images, lengths)
+    torch.testing.assert_close(model._labelling.scores(whole), alone, rtol=1e-4, atol=1e-5)
+    assert all(not value.isnan().any() for value in model.state_dict().values())
+
+
 @pytest.mark.parametrize("name", list(models))
 def test_a_family_says_which_truth_it_learns_from(name: str) -> None:
     tasks = models.get(name).tasks
     assert tasks
-    assert set(tasks) <= {"single-label", "multi-label", "boxes", "masks"}
+    assert set(tasks) <= {"single-label", "multi-label", "boxes", "masks", "reconstruction"}

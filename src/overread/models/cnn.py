@@ -1,67 +1,64 @@
-"""Convolutional networks that say what an image shows."""
+"""Convolutional networks that say what an image, or a volume, shows."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self, cast
 
 from pydantic import Field
 from torch import Tensor, nn
 
+from overread.errors import RecipeError
+from overread.image import Axes
 from overread.models.backbones import backbone, freeze
 from overread.models.contract import Batch, Model, Output, Shape, models
 from overread.models.labelling import Labelling, LabelSettings
+from overread.models.volumetric import levels_of, volumetric
 
 
 @models.add("cnn")
 class Cnn(Model):
-    """A timm network with one output a class."""
+    """A network with one output a class: from timm for flat images, from MONAI for volumes."""
 
     tasks: ClassVar[tuple[str, ...]] = ("single-label", "multi-label")
+    axes: ClassVar[tuple[Axes, ...]] = (2, 3)
 
     class Settings(LabelSettings):
         """Settings of the family "cnn".
 
         Args:
-            backbone: timm's name of the network.
-            weights: "imagenet" (packaged, offline), "none", or the path of a weights file.
+            backbone: timm's name of the network, for volumes "resnet10", "resnet18" or "resnet34"; None takes
+                "tf_efficientnet_lite0", for volumes "resnet10".
+            weights: "imagenet" (packaged, offline), "none", or the path of a weights file; None takes "imagenet", for
+                volumes "none".
             frozen: how many of the first feature levels (stride 2, 4, 8 ...) keep the weights they start with, which
-                saves time and may help where images are few; only sensible with weights that were trained before.
+                saves time and may help where images are few; only sensible with weights that were trained before,
+                and for flat images only.
+            width: share of the usual channels of each level, for volumes only.
             dropout: share of the last features that is left out while training.
-            loss, label_smoothing, focal_gamma: as in `LabelSettings`.
         """
 
-        backbone: str = "tf_efficientnet_lite0"
-        weights: str = "imagenet"
+        backbone: str | None = None
+        weights: str | None = None
         frozen: Annotated[int, Field(ge=0, le=5)] = 0
+        width: Annotated[float, Field(ge=0.05, le=2)] | None = None
         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
 
-    def __init__(self, network: nn.Module, labelling: Labelling) -> None:
+    def __init__(self, network: nn.Module, labelling: Labelling, axes: Axes) -> None:
         super().__init__()
         self.network = network
         self._labelling = labelling
+        self._axes = axes
 
     @classmethod
     def build(cls, settings: Settings, shape: Shape, *, pretrained: bool = True) -> Self:
         """A fresh network for this shape of data.
 
         Raises:
-            RecipeError: settings that timm, the weights or the task do not fit.
+            RecipeError: settings that timm, the weights, the images or the task do not fit.
         """
         labelling = Labelling(settings, shape)
-        network: Any = backbone(
-            settings.backbone,
-            weights=settings.weights,
-            channels=shape.channels,
-            pretrained=pretrained,
-            num_classes=len(shape.classes),
-            drop_rate=settings.dropout,
-        )
-        freeze(network, settings.frozen)
-        # timm starts the classifier of some networks so wide that the first answers are certain and wrong
-        classifier = network.get_classifier()
-        nn.init.normal_(classifier.weight, std=0.01)
-        nn.init.zeros_(classifier.bias)
-        return cls(network, labelling)
+        network = _volumetric(settings, shape) if shape.axes == 3 else _flat(settings, shape, pretrained=pretrained)
+        return cls(network, labelling, shape.axes)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """The one loss, by its name."""
@@ -70,3 +67,45 @@ class Cnn(Model):
     def predict(self, images: Tensor) -> Output:
         """Scores that sum to 1 ("single-label") or stand for themselves ("multi-label")."""
         return Output(scores=self._labelling.scores(self.network(images)))
+
+    def levels(self, images: Tensor) -> list[Tensor]:
+        """The features of each level, finest first."""
+        if self._axes == 3:
+            return levels_of(self.network, images)
+        found: list[Tensor] = cast("Any", self.network).forward_intermediates(images, intermediates_only=True)
+        return found
+
+
+def _flat(settings: Cnn.Settings, shape: Shape, *, pretrained: bool) -> nn.Module:
+    if settings.width is not None:
+        raise RecipeError("model.width: it is for volumes; these are flat images. Leave it out.")
+    network: Any = backbone(
+        settings.backbone or "tf_efficientnet_lite0",
+        weights=settings.weights or "imagenet",
+        channels=shape.channels,
+        pretrained=pretrained,
+        num_classes=len(shape.classes),
+        drop_rate=settings.dropout,
+    )
+    freeze(network, settings.frozen)
+    # timm starts the classifier of some networks so wide that the first answers are certain and wrong
+    classifier = network.get_classifier()
+    nn.init.normal_(classifier.weight, std=0.01)
+    nn.init.zeros_(classifier.bias)
+    return cast("nn.Module", network)
+
+
+def _volumetric(settings: Cnn.Settings, shape: Shape) -> nn.Module:
+    if settings.frozen or settings.weights not in (None, "none"):
+        raise RecipeError(
+            "model.weights, model.frozen: networks for volumes begin without weights that were trained before. Leave "
+            "both out."
+        )
+    network: Any = volumetric(
+        settings.backbone or "resnet10",
+        channels=shape.channels,
+        classes=len(shape.classes),
+        width=settings.width or 0.5,
+    )
+    network.fc = nn.Sequential(nn.Dropout(settings.dropout), network.fc)
+    return cast("nn.Module", network)
