@@ -334,6 +334,11 @@ def test_what_cannot_be_frames_is_refused(tmp_path: Path, change: dict[str, Any]
     assert "Doe" not in str(caught.value)
 
 
+def test_one_enhanced_frame_without_its_meaning_is_refused_too(tmp_path: Path) -> None:
+    with pytest.raises(UnreadableImage, match=r"functional groups.*found 0 for 1"):
+        read(several(tmp_path / "a", STACK[:1], SOPClassUID=EnhancedMRImageStorage))
+
+
 @pytest.mark.parametrize(("announced", "said"), [(3, "hold more"), (9, "hold 7"), (10**6, "hold 7")])
 def test_another_number_of_compressed_frames_than_announced_is_refused(
     tmp_path: Path, announced: int, said: str

@@ -52,7 +52,7 @@ class Frames:
         self._grouped = _SHARED in dataset or _OWN in dataset
         if self.count > 1 or self._grouped:
             self._require_pictures()
-            self._require_groups()
+        self._require_groups()
         if self.count > 1:
             self._compressed = decodable_syntax(path, dataset).is_encapsulated
             self._require_pixels()
@@ -63,9 +63,8 @@ class Frames:
         """What the file says about one frame, as a data set of one frame says it; without pixels."""
         from pydicom import Dataset
 
-        header = Dataset()
+        header = Dataset(dict(self._common))
         header.file_meta = self._dataset.file_meta
-        header.update(self._common)
         if self._grouped:
             # What a frame says of itself goes before what is said of all.
             for groups in (*(self._dataset.get(_SHARED) or ())[:1], self._dataset[_OWN].value[frame]):
@@ -97,7 +96,7 @@ class Frames:
             # One frame stands behind the other, with nothing between them (PS3.5 8.1.1).
             size = frame_bits(self._dataset) // 8
             for start in range(0, size * self.count, size):
-                yield self._dataset.PixelData[start : start + size] + b"\0" * (size % 2)
+                yield self._dataset.PixelData[start : start + size]
 
     def _streams(self) -> Iterator[bytes]:
         """Each compressed frame by itself, its fragments joined (PS3.5 A.4)."""
