@@ -307,6 +307,14 @@ def test_units_are_those_of_all_frames_or_the_file_is_refused(tmp_path: Path) ->
         read(enhanced(tmp_path / "b", along(0, 3, 6, 9, 12), own=own, Modality="CT"))
 
 
+def test_a_part_of_a_longer_object_says_so(tmp_path: Path) -> None:
+    part = {"ConcatenationUID": "1.2.3", "InConcatenationNumber": 2, "InConcatenationTotalNumber": 3}
+    image = read(enhanced(tmp_path / "a", along(0, 3, 6, 9, 12), **part))
+    assert "part 2 of 3: the other frames are in other files" in image.history
+    image = read(enhanced(tmp_path / "b", along(0, 3, 6, 9, 12), **part | {"InConcatenationTotalNumber": None}))
+    assert "part 2 of several: the other frames are in other files" in image.history
+
+
 def test_frames_inverted_each_in_a_range_of_its_own_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UnreadableImage, match="white to black"):
         read(enhanced(tmp_path / "a", along(0, 3, 6, 9, 12), own=rescaled, PhotometricInterpretation="MONOCHROME1"))

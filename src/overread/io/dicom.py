@@ -170,11 +170,20 @@ def _image(path: Path, dataset: Dataset) -> Image:
             *meaning.lines,
             *((f"{padding} pixels are padding ({which})",) if padding else ()),
             *place.history,
+            *_part(dataset),
             *meaning.rounded,
         ),
         window=meaning.window,
         sides=place.sides,
     )
+
+
+def _part(dataset: Dataset) -> tuple[str, ...]:
+    """A word on frames that are not all of their object: a long one may be cut into files (PS3.3 C.7.6.16.2.2.4)."""
+    if "ConcatenationUID" not in dataset:
+        return ()
+    number, total = (number_of(dataset, f"InConcatenation{what}") for what in ("Number", "TotalNumber"))
+    return (f"part {number or 0:g} of {f'{total:g}' if total else 'several'}: the other frames are in other files",)
 
 
 def _frame(path: Path, dataset: Dataset) -> tuple[NDArray[np.float32], _Meaning]:
