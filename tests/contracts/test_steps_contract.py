@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from _pytest.mark import ParameterSet
 from numpy.typing import NDArray
 
 from overread.errors import InputError
@@ -20,17 +21,35 @@ EXAMPLES: dict[str, list[dict[str, object]]] = {
 }
 """Settings to test a step with; a step that is not named here is tested with its defaults."""
 
-CASES = [
-    pytest.param({"step": name, **settings}, id=f"{name}-{number}")
-    for name in steps
-    for number, settings in enumerate(EXAMPLES.get(name, [{}]))
-]
+OF_VOLUMES: dict[str, list[dict[str, object]]] = {
+    "resize": [{"height": 20, "width": 31, "slices": 3}, {"factor": 0.5, "slices": 9}],
+    "crop-foreground": [{"slices": True, "margin_px": 1}],
+}
+"""Settings that only volumes can be prepared with."""
+
+FLAT_ONLY: set[str] = set()
+"""Steps that refuse volumes; all others are tested with them."""
 
 
-def image_of(channels: int = 3, seed: int = 0) -> Image:
+def cases(examples: dict[str, list[dict[str, object]]], what: str) -> list[ParameterSet]:
+    return [
+        pytest.param({"step": name, **settings}, id=f"{name}-{number}{what}")
+        for name in steps
+        for number, settings in enumerate(examples[name])
+    ]
+
+
+GIVEN = {name: EXAMPLES.get(name, [{}]) for name in steps}
+CASES = cases(GIVEN, "")
+VOLUME_CASES = cases(
+    {name: [] if name in FLAT_ONLY else [*GIVEN[name], *OF_VOLUMES.get(name, [])] for name in steps}, "-volume"
+)
+
+
+def image_of(channels: int = 3, seed: int = 0, slices: int | None = None) -> Image:
     rng = np.random.default_rng(seed)
-    pixels = rng.normal(0, 20, (channels, 24, 33)).astype(np.float32)
-    pixels[:, 6:18, 8:25] += 150
+    pixels = rng.normal(0, 20, (channels, *(() if slices is None else (slices,)), 24, 33)).astype(np.float32)
+    pixels[..., 6:18, 8:25] += 150
     return Image(pixels, geometry=Geometry(np.diag([0.5, 0.7, 3.0, 1.0])), units="HU", window=(40.0, 400.0))
 
 
@@ -122,21 +141,58 @@ def test_numbers_that_are_still_called_hounsfield_units_are_these(settings: dict
             assert np.median(there) == pytest.approx(value, abs=10)
 
 
-@pytest.mark.parametrize("settings", CASES)
-def test_a_volume_is_prepared_or_refused_in_words(settings: dict[str, object]) -> None:
-    rng = np.random.default_rng(3)
-    volume = Image(rng.normal(50, 20, (1, 4, 12, 10)).astype(np.float32), units="HU")
-    step = step_from(settings)
-    if step.learns:
-        step = step.fit([volume])
-    try:
-        after = step(volume)
-    except InputError:
-        with pytest.raises(InputError, match="volume"):
+@pytest.mark.parametrize("settings", VOLUME_CASES)
+def test_a_volume_is_prepared_like_an_image(settings: dict[str, object]) -> None:
+    volume = image_of(slices=5)
+    (step,) = fit_steps([step_from(settings)], lambda: [image_of(slices=5, seed=1)])
+    before = volume.pixels.copy()
+    first, second = step(volume), step(volume)
+    assert np.array_equal(volume.pixels, before)
+    assert np.array_equal(first.pixels, second.pixels)
+    assert first.pixels.ndim == 4
+    (line,) = first.history
+    assert line.startswith(str(settings["step"]))
+    assert first.geometry is not None
+    assert volume.geometry is not None
+    np.testing.assert_allclose(first.geometry.affine, volume.geometry.affine @ first.to_original)
+    assert len(first.pixels[0]) == len(volume.pixels[0]) or "slices" in settings
+    assert step_from(json.loads(json.dumps(settings_of(step)))) == step
+
+
+@pytest.mark.parametrize("settings", VOLUME_CASES)
+def test_what_was_bright_in_a_volume_lies_where_the_step_says(settings: dict[str, object]) -> None:
+    pixels = 10 + np.random.default_rng(0).normal(0, 0.5, (3, 12, 40, 50)).astype(np.float32)
+    ends = np.array([[4, 8], [5, 29], [8, 40]])  # of slices, rows, columns
+    pixels[:, 4:8, 5:29, 8:40] = 200
+    (step,) = fit_steps([step_from(settings)], lambda: [image_of(slices=5)])
+    after = step(Image(pixels, units="HU", window=(100.0, 400.0)))
+    shown = after.pixels.mean(0)
+    far = np.abs(shown - np.median(shown))
+    if "slices" in settings:
+        far = np.abs(shown - np.quantile(shown, 0.01))
+    hit = [np.flatnonzero((far > 0.8 * far.max()).any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+    corners = np.array([[*(edge - 0.5 for edge in ends[::-1, end]), 1] for end in (0, 1)]).T
+    told = (np.linalg.inv(after.to_original) @ corners)[2::-1] + 0.5
+    found = np.array([[places[0], places[-1] + 1] for places in hit])
+    assert np.abs(found - told).max() <= 1.01, (found, told)
+
+
+@pytest.mark.parametrize("name", list(steps))
+def test_a_step_that_knows_planes_only_refuses_volumes_by_name(name: str) -> None:
+    volume = image_of(slices=5)
+    (step,) = fit_steps([step_from({"step": name, **GIVEN[name][0]})], lambda: [volume])
+    if name in FLAT_ONLY:
+        with pytest.raises(InputError, match=f"'{name}'.*volume"):
             step(volume)
     else:
-        assert after.pixels.ndim == 4
-        assert after.shape == volume.shape
+        assert step(volume).pixels.ndim == 4
+
+
+@pytest.mark.parametrize("name", list(OF_VOLUMES))
+def test_settings_for_slices_refuse_a_flat_image_by_name(name: str) -> None:
+    for settings in OF_VOLUMES[name]:
+        with pytest.raises(InputError, match=f"'{name}'.*slices"):
+            step_from({"step": name, **settings})(image_of())
 
 
 @pytest.mark.parametrize("settings", CASES)

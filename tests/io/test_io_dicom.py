@@ -159,8 +159,7 @@ def test_no_millimetres_are_made_up(tmp_path: Path, change: dict[str, Any]) -> N
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"NumberOfFrames": 3}, "multi-frame"),
-        ({"SharedFunctionalGroupsSequence": [Dataset()]}, "multi-frame"),
+        ({"SharedFunctionalGroupsSequence": [Dataset()]}, "functional groups"),
         ({"Rows": 60_000, "Columns": 60_000}, "3,600,000,000"),
         ({"Rows": 7}, "cut short"),
         ({"Rows": 0}, "pixels"),
@@ -373,8 +372,6 @@ def test_real_ultrasound_and_radiographs_are_read_or_refused_with_the_reason(rea
     assert read(folder / "OBXXXX1A.dcm").channels == 3
     assert read(folder / "US1_UNCR.dcm").channels == 3
     assert any(line.startswith("MONOCHROME1 inverted; window ") for line in read(folder / "RG3_J2KR.dcm").history)
-    with pytest.raises(UnreadableImage, match="65"):
-        read(folder / "ultrasound_65_frames.dcm")
     assert read(real_data / SYNTAXES / "CT1_J2KR").units == "HU"
 
 

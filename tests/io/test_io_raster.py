@@ -110,10 +110,84 @@ def test_a_second_channel_that_is_no_alpha_is_a_channel(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read(tmp_path / "a.tif").pixels, channel_first(array))
 
 
-@pytest.mark.parametrize("imagej", [False, True])
-def test_a_tiff_with_pages_is_refused(tmp_path: Path, imagej: bool) -> None:
-    tifffile.imwrite(tmp_path / "a.tif", np.zeros((4, 5, 6), dtype=np.uint8), imagej=imagej, photometric="minisblack")
-    with pytest.raises(UnreadableImage, match="one page"):
+PAGES = RNG.integers(0, 60_000, (4, 5, 6)).astype(np.uint16)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {},
+        {"metadata": None},
+        {"imagej": True, "metadata": {"axes": "ZYX"}},
+        {"imagej": True, "metadata": {"axes": "TYX"}},
+        {"ome": True, "metadata": {"axes": "ZYX"}},
+    ],
+)
+def test_equal_pages_are_the_slices_of_a_volume(tmp_path: Path, how: dict[str, object]) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", PAGES, photometric="minisblack", **how)
+    image = read(tmp_path / "a.tif")
+    np.testing.assert_array_equal(image.pixels, PAGES[None])
+    assert image.geometry is None
+    assert image.history == ("4 pages in the order of the file",)
+
+
+def test_pages_written_one_by_one_in_colour_are_slices(tmp_path: Path) -> None:
+    colours = RNG.integers(0, 255, (3, 5, 6, 3)).astype(np.uint8)
+    first, *others = (Pillow.fromarray(page) for page in colours)
+    first.save(tmp_path / "a.tif", save_all=True, append_images=others)
+    np.testing.assert_array_equal(read(tmp_path / "a.tif").pixels, np.moveaxis(colours, -1, 0))
+    with tifffile.TiffWriter(tmp_path / "b.tif") as tiff:
+        for page in PAGES:
+            tiff.write(page, contiguous=False)
+    np.testing.assert_array_equal(read(tmp_path / "b.tif").pixels[0], PAGES)
+
+
+def test_every_page_is_turned_and_inverted_as_it_asks(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", PAGES, photometric="miniswhite", extratags=[(274, "H", 1, 3, False)])
+    image = read(tmp_path / "a.tif")
+    np.testing.assert_array_equal(image.pixels[0], 65535 - PAGES[:, ::-1, ::-1])
+    assert image.history[:2] == ("inverted: the file counts from white to black", "turned upright (orientation 3)")
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"imagej": True, "metadata": {"axes": "CYX"}},
+        {"ome": True, "metadata": {"axes": "CYX"}},
+    ],
+)
+def test_pages_that_are_channels_are_no_slices(tmp_path: Path, how: dict[str, object]) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", PAGES, photometric="minisblack", **how)
+    with pytest.raises(UnreadableImage, match="'C'"):
+        read(tmp_path / "a.tif")
+
+
+def test_pages_along_two_axes_are_refused(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", PAGES.reshape(2, 2, 5, 6), photometric="minisblack")
+    with pytest.raises(UnreadableImage, match="axes 'QQ'"):
+        read(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize(
+    ("second", "photometric"),
+    [(PAGES[0, :4], "minisblack"), (PAGES[0].astype(np.uint8), "minisblack"), (PAGES[0], "miniswhite")],
+)
+def test_unequal_pages_are_refused(tmp_path: Path, second: np.ndarray, photometric: str) -> None:
+    with tifffile.TiffWriter(tmp_path / "a.tif") as tiff:
+        tiff.write(PAGES[0], photometric="minisblack", metadata=None)
+        tiff.write(second, photometric=photometric, metadata=None)
+    with pytest.raises(UnreadableImage, match=r"one size and kind.*2 kinds among 2 pages"):
+        read(tmp_path / "a.tif")
+
+
+def test_a_later_page_that_is_cut_short_is_refused(tmp_path: Path) -> None:
+    pages = [Pillow.fromarray(page) for page in RNG.integers(0, 255, (3, 40, 50)).astype(np.uint8)]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    content = (tmp_path / "a.tif").read_bytes()
+    with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
+        cut = tiff.pages[2].dataoffsets[0] + 100
+    (tmp_path / "a.tif").write_bytes(content[:cut])
+    with pytest.raises(UnreadableImage):
         read(tmp_path / "a.tif")
 
 

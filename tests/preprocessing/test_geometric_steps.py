@@ -106,3 +106,110 @@ def test_an_image_that_would_become_giant_is_refused_with_the_sizes() -> None:
     image = Image(np.ones((1, 3, 2000), dtype=np.float32))
     with pytest.raises(InputError, match="3 x 2000 would become 48 x 32000"):
         step_from({"step": "resize", "factor": 16})(image)
+
+
+@st.composite
+def placed_volumes(draw: st.DrawFn) -> Image:
+    """Volumes that lie anywhere: oblique, mirrored, sheared as by a tilted gantry."""
+    shape = tuple(draw(st.integers(1, 14)) for _ in range(3))
+    angles = [draw(st.floats(-3.1, 3.1)) for _ in range(3)]
+    turn = np.eye(3)
+    for axis, angle in enumerate(angles):
+        first, second = (place for place in range(3) if place != axis)
+        step = np.eye(3)
+        step[[first, second], [first, second]] = np.cos(angle)
+        step[first, second], step[second, first] = -np.sin(angle), np.sin(angle)
+        turn = turn @ step
+    spacing = [draw(st.floats(0.2, 8)) * draw(st.sampled_from([1, -1])) for _ in range(3)]
+    affine = np.eye(4)
+    affine[:3, :3] = turn @ np.diag(spacing)
+    affine[:3, 2] += affine[:3, 1] * draw(st.floats(-0.5, 0.5))
+    affine[:3, 3] = draw(st.floats(-300, 300)), 12, -7
+    pixels = np.random.default_rng(0).normal(size=(1, *shape)).astype(np.float32)
+    return Image(pixels, geometry=Geometry(affine))
+
+
+def outer_corners_mm(image: Image, content: tuple[slice, ...] | None = None) -> np.ndarray:
+    """The eight outer corners of a volume, or of a part of it, in patient mm."""
+    assert image.geometry is not None
+    part = content or tuple(slice(0, side) for side in image.shape)
+    ends = [(edges.start - 0.5, edges.stop - 0.5) for edges in part]
+    corners = np.array([[column, row, slice_, 1] for slice_ in ends[0] for row in ends[1] for column in ends[2]])
+    return (image.geometry.affine @ corners.T)[:3].T
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    volume=placed_volumes(), height=st.integers(1, 30), width=st.integers(1, 30), slices=st.none() | st.integers(1, 30)
+)
+def test_the_corners_of_a_resized_volume_stay_where_they_are_in_the_patient(
+    volume: Image, height: int, width: int, slices: int | None
+) -> None:
+    constant = Image(np.full_like(volume.pixels, 7), geometry=volume.geometry)
+    step = step_from({"step": "resize", "height": height, "width": width, "slices": slices, "pad_value": 0})
+    after = step(constant)
+    assert after.shape == (volume.shape[0] if slices is None else slices, height, width)
+    bright = after.pixels[0] > 6.99
+    rows, columns = np.flatnonzero(bright.any(axis=(0, 2))), np.flatnonzero(bright.any(axis=(0, 1)))
+    content = slice(0, len(bright)), slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    assert bright.sum() == np.prod([edges.stop - edges.start for edges in content])
+    np.testing.assert_allclose(outer_corners_mm(after, content), outer_corners_mm(volume), atol=1e-6)
+
+
+@settings(max_examples=40, deadline=None)
+@given(volume=placed_volumes(), along=st.booleans(), data=st.data())
+def test_a_cropped_volume_keeps_every_value_in_its_place(volume: Image, along: bool, data: st.DataObject) -> None:
+    lit = tuple(data.draw(st.integers(0, side - 1)) for side in volume.shape)
+    other = tuple(data.draw(st.integers(0, side - 1)) for side in volume.shape)
+    pixels = np.zeros_like(volume.pixels)
+    pixels[0][lit] = pixels[0][other] = 100
+    image = Image(pixels, geometry=volume.geometry)
+    after = step_from({"step": "crop-foreground", "slices": along})(image)
+    if pixels.min() == 100:
+        assert after.shape == image.shape
+        return
+    low, high = np.minimum(lit, other), np.maximum(lit, other) + 1
+    if not along:
+        low[0], high[0] = 0, volume.shape[0]
+    np.testing.assert_array_equal(after.pixels[0], pixels[0, low[0] : high[0], low[1] : high[1], low[2] : high[2]])
+    box = tuple(slice(start, stop) for start, stop in zip(low, high, strict=True))
+    np.testing.assert_allclose(outer_corners_mm(after), outer_corners_mm(image, box), atol=1e-6)
+
+
+def test_more_slices_have_the_values_between_them() -> None:
+    ramp = Image(np.arange(6, dtype=np.float32).reshape(1, 6, 1, 1))
+    after = step_from({"step": "resize", "factor": 1, "slices": 12})(ramp)
+    where = after.to_original[2, 2] * np.arange(12) + after.to_original[2, 3]
+    np.testing.assert_allclose(after.pixels[0, :, 0, 0], np.clip(where, 0, 5), atol=1e-5)
+
+
+def test_fewer_slices_average_so_that_a_texture_along_them_does_not_alias() -> None:
+    stripes = Image((np.arange(64) % 2).astype(np.float32).reshape(1, 64, 1, 1).repeat(3, axis=2))
+    after = step_from({"step": "resize", "factor": 1, "slices": 16})(stripes)
+    assert abs(after.pixels - 0.5).max() < 0.05
+
+
+def test_a_cube_becomes_a_larger_cube() -> None:
+    cube = Image(np.random.default_rng(0).normal(size=(2, 28, 28, 28)).astype(np.float32))
+    after = step_from({"step": "resize", "height": 32, "width": 32, "slices": 32})(cube)
+    assert after.shape == (32, 32, 32)
+    turned = step_from({"step": "resize", "height": 32, "width": 32, "slices": 32})(
+        Image(np.ascontiguousarray(cube.pixels.transpose(0, 3, 2, 1)))
+    )
+    np.testing.assert_allclose(after.pixels, turned.pixels.transpose(0, 3, 2, 1), atol=1e-5)  # no axis is special
+
+
+@pytest.mark.parametrize(
+    "settings_", [{"step": "resize", "height": 9, "width": 11}, {"step": "median-denoise", "size": 5}]
+)
+def test_a_slice_of_a_volume_is_prepared_as_if_it_were_alone(settings_: dict[str, object]) -> None:
+    volume = Image(np.random.default_rng(0).normal(size=(2, 4, 13, 17)).astype(np.float32))
+    low = float(volume.pixels.min())
+    step = step_from(settings_ | ({"pad_value": low} if settings_["step"] == "resize" else {}))
+    for number, slice_ in enumerate(np.moveaxis(step(volume).pixels, 1, 0)):
+        np.testing.assert_array_equal(slice_, step(Image(volume.pixels[:, number])).pixels)
+
+
+def test_a_volume_that_would_become_giant_is_refused_with_the_sizes() -> None:
+    with pytest.raises(InputError, match=r"\(1, 9000, 9000, 9000\)"):
+        step_from({"step": "resize", "height": 9000, "width": 9000, "slices": 9000})(Image(np.ones((1, 2, 2, 2))))

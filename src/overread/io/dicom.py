@@ -1,18 +1,24 @@
-"""DICOM: one frame with its values, its colours and its place in the patient."""
+"""DICOM: frames with their values, their colours and their place in the patient."""
 
 from __future__ import annotations
 
 import warnings
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from overread.errors import InputError, UnreadableImage
-from overread.image import Geometry, Image, Source
-from overread.io.dicom_pixels import quoted, stored_pixels
-from overread.io.reader import Reader, as_float32, damaged, readers, refuse_giant
+from overread.errors import UnreadableImage
+from overread.image import Image, Source
+from overread.io.dicom_frames import Frames
+from overread.io.dicom_header import number_of, quoted
+from overread.io.dicom_pixels import stored_pixels
+from overread.io.dicom_place import place_of
+from overread.io.reader import Reader, as_float32, damaged, readers
 from overread.provenance import file_digest
 
 if TYPE_CHECKING:
@@ -21,6 +27,9 @@ if TYPE_CHECKING:
 MAX_INFLATED_BYTES = 2**30
 """Most bytes that a deflated data set may become."""
 
+MAX_LINES = 8
+"""Most lines of history about what was done to the numbers of several frames; each may have a rescale of its own."""
+
 _INVERSE = "MONOCHROME1"
 _WITHOUT_PIXELS = ("SR", "KO", "PR", "DOC", "ECG", "REG", "FID", "RTPLAN", "RTRECORD", "RTSTRUCT", "RWV", "SEG")
 """Modalities (PS3.3 C.7.3.1.1.1) that may come without pixels and stand in a message; a header can hold a name."""
@@ -28,7 +37,7 @@ _WITHOUT_PIXELS = ("SR", "KO", "PR", "DOC", "ECG", "REG", "FID", "RTPLAN", "RTRE
 
 @readers.add("dicom")
 class Dicom(Reader):
-    """A DICOM file (PS3.10) with one frame."""
+    """A DICOM file (PS3.10) with one frame or several."""
 
     @staticmethod
     def recognises(head: bytes) -> bool:
@@ -37,22 +46,25 @@ class Dicom(Reader):
 
     @staticmethod
     def read(path: Path, item: str | None) -> Image:
-        """The image: grey with the rescale applied, or RGB.
+        """The image: grey with the rescale applied, or RGB; several frames are its slices.
 
         Units are "HU" for a CT whose rescale gives them. The geometry is None unless the file says position,
         orientation, pixel spacing *and* slice spacing or thickness: an affine needs the third direction, and nothing
         is made up. MONOCHROME1 is inverted, so that bright is bright for every step and model.
 
+        Frames that lie in one even stack (see `dicom_place.stack_of`) are sorted along it and have its geometry. All
+        others, such as those of a clip, or of several echoes or times, are in the order of the file and have none.
+
         Raises:
-            UnreadableImage: for several frames, a transfer syntax that is not decoded, pixels that are cut short, and
-                headers that contradict themselves.
+            UnreadableImage: for a transfer syntax that is not decoded, pixels that are cut short, headers that
+                contradict themselves, and frames whose numbers do not mean the same.
         """
         if item is not None:
-            raise UnreadableImage(f"{path.name}: a DICOM file of one frame has no items; found '{item}' asked of it.")
+            raise UnreadableImage(f"{path.name}: a DICOM file is one image; found the item '{item}' asked of it.")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pydicom's warnings may quote values, and so an identity
             dataset = _dataset(path)
-            _require_one_frame(path, dataset)
+            _require_pixels(path, dataset)
             return _image(path, dataset)
 
 
@@ -88,7 +100,7 @@ def _require_bounded(path: Path) -> None:
                 )
 
 
-def _require_one_frame(path: Path, dataset: Dataset) -> None:
+def _require_pixels(path: Path, dataset: Dataset) -> None:
     if "PixelData" not in dataset:
         if _announces_pixels(dataset):
             raise UnreadableImage(
@@ -99,14 +111,6 @@ def _require_one_frame(path: Path, dataset: Dataset) -> None:
             f"{path.name}: expected a DICOM image; found one without pixels (modality: "
             f"{quoted(dataset.get('Modality'), _WITHOUT_PIXELS)}). Leave it out."
         )
-    frames = int(dataset.get("NumberOfFrames") or 1)
-    if frames != 1 or "SharedFunctionalGroupsSequence" in dataset:
-        raise UnreadableImage(
-            f"{path.name}: expected one frame; found a multi-frame object with {frames}. Split it into single frames: "
-            "multi-frame objects are not read yet."
-        )
-    shape = (int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0), int(dataset.get("SamplesPerPixel") or 1))
-    refuse_giant(path, shape)
 
 
 def _announces_pixels(dataset: Dataset) -> bool:
@@ -119,31 +123,114 @@ def _announces_pixels(dataset: Dataset) -> bool:
     return not elsewhere and ("Image Storage" in kind.name or "Rows" in dataset)
 
 
+@dataclass(frozen=True)
+class _Meaning:
+    """What the numbers of one frame, or of all frames, mean.
+
+    Args:
+        units: "HU" or "stored".
+        window: (centre, width) as the file asks; None where it does not.
+        turned_at: a value and the one that MONOCHROME1 was turned into, added up; None where nothing was turned.
+        lines: what was done to the numbers.
+        padding: how many pixels are no measurement, and in words which.
+        rounded: what was lost in float32.
+    """
+
+    units: str
+    window: tuple[float, float] | None = None
+    turned_at: float | None = None
+    lines: tuple[str, ...] = ()
+    padding: tuple[int, str] = (0, "")
+    rounded: tuple[str, ...] = ()
+
+
 def _image(path: Path, dataset: Dataset) -> Image:
-    stored, history = stored_pixels(path, dataset)
-    window, units = None, "stored"
-    if stored.ndim == 2:
-        values, units, rescaled = _modality_values(path, dataset, stored)
-        window = _window(dataset)
-        values, window, inverted = _bright_is_bright(path, dataset, values, units=units, window=window)
-        channel_first, history = values[None], (*history, *rescaled, *inverted, *_padding(dataset, stored))
-    else:
-        channel_first = np.moveaxis(stored, -1, 0)
-    geometry, placed = _geometry(dataset)
-    pixels, rounded = as_float32(path, channel_first)
+    frames = Frames(path, dataset)
+    place = place_of(frames.header(frame) for frame in range(frames.count))
+    pixels = np.empty((0, 0, 0, 0), dtype=np.float32)
+    meanings: list[_Meaning] = []
+    for slice_, one in zip(place.slices, frames.datasets(), strict=True):
+        frame, meaning = _frame(path, one)
+        if not meanings:
+            pixels = np.empty((len(frame), frames.count, *frame.shape[1:]), dtype=np.float32)
+        pixels[:, slice_] = frame
+        meanings.append(meaning)
+    meaning = _of_all(path, meanings)
+    padding, which = meaning.padding
     uid = str(dataset.get("SOPInstanceUID") or "")
     digest = file_digest(path)
     return Image(
-        pixels,
-        geometry=geometry,
-        units=units,
+        pixels if frames.count > 1 else pixels[:, 0],
+        geometry=place.geometry,
+        units=meaning.units,
         modality=str(dataset.get("Modality") or "") or None,
         # A file's name may be a patient's; the instance UID is not.
         source=Source(uid or f"DICOM {digest[:12]}", digest, (uid,) if uid else ()),
-        history=(*history, *placed, *rounded),
-        window=window,
-        sides=_sides(dataset),
+        history=(
+            *meaning.lines,
+            *((f"{padding} pixels are padding ({which})",) if padding else ()),
+            *place.history,
+            *_part(dataset),
+            *meaning.rounded,
+        ),
+        window=meaning.window,
+        sides=place.sides,
     )
+
+
+def _part(dataset: Dataset) -> tuple[str, ...]:
+    """A word on frames that are not all of their object: a long one may be cut into files (PS3.3 C.7.6.16.2.2.4)."""
+    if "ConcatenationUID" not in dataset:
+        return ()
+    number, total = (number_of(dataset, f"InConcatenation{what}") for what in ("Number", "TotalNumber"))
+    return (f"part {number or 0:g} of {f'{total:g}' if total else 'several'}: the other frames are in other files",)
+
+
+def _frame(path: Path, dataset: Dataset) -> tuple[NDArray[np.float32], _Meaning]:
+    """One frame as `(channel, row, column)`, and what its numbers mean."""
+    stored, lines = stored_pixels(path, dataset)
+    if stored.ndim == 3:
+        colour, rounded = as_float32(path, np.moveaxis(stored, -1, 0))
+        return colour, _Meaning("stored", lines=lines, rounded=rounded)
+    values, units, rescaled = _modality_values(path, dataset, stored)
+    values, window, turned_at, inverted = _bright_is_bright(path, dataset, values, units=units, window=_window(dataset))
+    grey, rounded = as_float32(path, values[None])
+    lines = (*lines, *rescaled, *inverted)
+    return grey, _Meaning(units, window, turned_at, lines, _padding(dataset, stored), rounded)
+
+
+def _of_all(path: Path, meanings: Sequence[_Meaning]) -> _Meaning:
+    """What the numbers of all frames mean.
+
+    Raises:
+        UnreadableImage: where they do not mean the same: whatever was made of them would look right and not be.
+    """
+    first, *others = meanings
+    if not others:
+        return first
+    for key, what in (("units", "units"), ("turned_at", "a range of grey, counted from white to black")):
+        if len({getattr(meaning, key) for meaning in meanings}) > 1:
+            raise UnreadableImage(
+                f"{path.name}: expected frames whose numbers mean the same; found frames that each have {what} of "
+                "their own. Split it into single frames."
+            )
+    windows = {meaning.window for meaning in meanings}
+    lines = _said_of([meaning.lines for meaning in meanings])
+    return _Meaning(
+        first.units,
+        first.window if len(windows) == 1 else None,
+        first.turned_at,
+        lines if len(windows) == 1 else (*lines, "no window: the frames ask for different ones"),
+        (sum(meaning.padding[0] for meaning in meanings), max(meaning.padding[1] for meaning in meanings)),
+        _said_of([meaning.rounded for meaning in meanings]),
+    )
+
+
+def _said_of(lines: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """What is said of all frames, and of how many what is said of some."""
+    counts = Counter(line for of_one in lines for line in dict.fromkeys(of_one))
+    said = tuple(f"{line}{f' ({n} of {len(lines)} frames)' if n < len(lines) else ''}" for line, n in counts.items())
+    return said if len(said) <= MAX_LINES else (*said[:MAX_LINES], f"and {len(said) - MAX_LINES} more of this kind")
 
 
 def _modality_values(path: Path, dataset: Dataset, stored: NDArray[Any]) -> tuple[NDArray[Any], str, tuple[str, ...]]:
@@ -156,12 +243,12 @@ def _modality_values(path: Path, dataset: Dataset, stored: NDArray[Any]) -> tupl
         values = apply_modality_lut(stored, dataset)
         return values, "HU" if is_ct and kind == "HU" else "stored", ("modality LUT applied",)
     for key in ("RescaleSlope", "RescaleIntercept"):
-        if dataset.get(key) not in (None, "") and _number(dataset, key) is None:
+        if dataset.get(key) not in (None, "") and number_of(dataset, key) is None:
             raise UnreadableImage(
                 f"{path.name}: expected a finite number as {key}; found something else, so the meaning of its pixels "
                 "is not known. Ask for the file again."
             )
-    slope, intercept = _number(dataset, "RescaleSlope"), _number(dataset, "RescaleIntercept")
+    slope, intercept = number_of(dataset, "RescaleSlope"), number_of(dataset, "RescaleIntercept")
     if slope is None or intercept is None:
         half = slope is not None or intercept is not None
         return stored, "stored", ("rescale left out: slope or intercept is absent",) if half else ()
@@ -177,12 +264,12 @@ def _modality_values(path: Path, dataset: Dataset, stored: NDArray[Any]) -> tupl
 
 def _bright_is_bright(
     path: Path, dataset: Dataset, values: NDArray[Any], *, units: str, window: tuple[float, float] | None
-) -> tuple[NDArray[Any], tuple[float, float] | None, tuple[str, ...]]:
+) -> tuple[NDArray[Any], tuple[float, float] | None, float | None, tuple[str, ...]]:
     """MONOCHROME1 turned round within the range that its bits allow, so that equal files stay comparable."""
     if dataset.PhotometricInterpretation != _INVERSE:
-        return values, window, ()
+        return values, window, None, ()
     if units == "HU":
-        return values, window, ("MONOCHROME1 kept: Hounsfield units mean the same however they are shown",)
+        return values, window, None, ("MONOCHROME1 kept: Hounsfield units mean the same however they are shown",)
     bits, signed = int(dataset.BitsStored), int(dataset.get("PixelRepresentation") or 0)
     ends = np.array([-(2 ** (bits - 1)), 2 ** (bits - 1) - 1] if signed else [0, 2**bits - 1], dtype=np.int64)
     if dataset.get("ModalityLUTSequence"):
@@ -191,106 +278,25 @@ def _bright_is_bright(
         total = float(_modality_values(path, dataset, ends)[0].sum())
     inverted = total - values.astype(np.float64)
     if window is None:
-        return inverted, None, ("MONOCHROME1 inverted",)
+        return inverted, None, total, ("MONOCHROME1 inverted",)
     # The centre that people know is that of the file: the turned one stands nowhere in it.
     line = f"MONOCHROME1 inverted; window {window[0]:g}/{window[1]:g} of the file"
-    return inverted, (total - window[0], window[1]), (line,)
+    return inverted, (total - window[0], window[1]), total, (line,)
 
 
-def _padding(dataset: Dataset, stored: NDArray[Any]) -> tuple[str, ...]:
-    """A word on pixels that are no measurement (PS3.3 C.7.5.1.1.2); they keep their value."""
-    first = _number(dataset, "PixelPaddingValue")
+def _padding(dataset: Dataset, stored: NDArray[Any]) -> tuple[int, str]:
+    """How many pixels are no measurement (PS3.3 C.7.5.1.1.2), and in words which; they keep their value."""
+    first = number_of(dataset, "PixelPaddingValue")
     if first is None:
-        return ()
-    limit = _number(dataset, "PixelPaddingRangeLimit")
+        return 0, ""
+    limit = number_of(dataset, "PixelPaddingRangeLimit")
     low, high = sorted((first, first if limit is None else limit))
-    count = int(((stored >= low) & (stored <= high)).sum())
-    if not count:
-        return ()
-    return (f"{count} pixels are padding (stored value {low:g}{'' if low == high else f' to {high:g}'})",)
+    which = f"stored value {low:g}{'' if low == high else f' to {high:g}'}"
+    return int(((stored >= low) & (stored <= high)).sum()), which
 
 
 def _window(dataset: Dataset) -> tuple[float, float] | None:
     """The first window, where it is linear and wider than nothing (PS3.3 C.11.2.1.2)."""
-    centre, width = _number(dataset, "WindowCenter"), _number(dataset, "WindowWidth")
+    centre, width = number_of(dataset, "WindowCenter"), number_of(dataset, "WindowWidth")
     linear = dataset.get("VOILUTFunction") in (None, "", "LINEAR", "LINEAR_EXACT")
     return (centre, width) if centre is not None and width is not None and width > 0 and linear else None
-
-
-def _geometry(dataset: Dataset) -> tuple[Geometry | None, tuple[str, ...]]:
-    """Index to patient mm, or None with the reason where the file says too little (PS3.3 C.7.6.2.1.1)."""
-    position, orientation, spacing = (
-        _numbers(dataset, key) for key in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
-    )
-    if (len(position), len(orientation), len(spacing)) == (0, 0, 0):
-        return None, ()
-    if (len(position), len(orientation), len(spacing)) != (3, 6, 2) or min(spacing) <= 0:
-        return None, ("no geometry: position, orientation or pixel spacing is absent or zero",)
-    if reason := _without_place(dataset):
-        return None, (f"no geometry: {reason}",)
-    along_row, down_column = np.array(orientation[:3]), np.array(orientation[3:])
-    lengths = np.linalg.norm([along_row, down_column], axis=1)
-    if not np.allclose(lengths, 1, atol=1e-3) or abs(along_row @ down_column) > 1e-3:
-        return None, ("no geometry: the two directions of the image are not at right angles",)
-    gap = _number(dataset, "SpacingBetweenSlices") or _number(dataset, "SliceThickness")
-    if not gap:
-        return None, ("no geometry: neither slice spacing nor slice thickness is known",)
-    affine = np.eye(4)
-    # Pixel spacing names the distance of rows first, then that of columns (PS3.3 10.7.1.3).
-    affine[:3, 0], affine[:3, 1] = along_row * spacing[1], down_column * spacing[0]
-    affine[:3, 2] = np.cross(along_row, down_column) * abs(gap)
-    affine[:3, 3] = position
-    return _spanned(affine)
-
-
-def _spanned(affine: NDArray[np.float64]) -> tuple[Geometry | None, tuple[str, ...]]:
-    try:
-        return Geometry(affine), ()
-    except InputError:
-        return None, ("no geometry: a spacing is too small or too large to be true",)
-
-
-def _sides(dataset: Dataset) -> tuple[str, str] | None:
-    """To which sides of the patient a row and a column of pixels run, by their first letters (PS3.3 C.7.6.1.1.1).
-
-    A radiograph has no position in the patient, but may say this. An animal's letters mean other directions.
-    """
-    if _is_of_an_animal(dataset):
-        return None
-    said = dataset.get("PatientOrientation")
-    if not hasattr(said, "append") or len(said) != 2:  # one value alone comes as itself, of any type
-        return None
-    across, down = (str(value)[:1] for value in said)
-    axes = [next((axis for axis in ("LR", "AP", "HF") if letter and letter in axis), None) for letter in (across, down)]
-    return None if None in axes or axes[0] == axes[1] else (across, down)
-
-
-def _without_place(dataset: Dataset) -> str | None:
-    """Why its position does not say where in a person a pixel lies, though there is one."""
-    if _is_of_an_animal(dataset):
-        return "the axes of an animal are called otherwise"  # PS3.3 C.7.6.2.1.1
-    if "MOSAIC" in (dataset.get("ImageType") or ()):
-        # Siemens tiles all slices of a volume into one picture; its position belongs to no pixel of it.
-        return "the picture is a mosaic of slices"
-    return None
-
-
-def _is_of_an_animal(dataset: Dataset) -> bool:
-    return bool(dataset.get("AnatomicalOrientationType") == "QUADRUPED")
-
-
-def _numbers(dataset: Dataset, key: str) -> list[float]:
-    """The numbers of an attribute; none where one of them is no number."""
-    value = dataset.get(key)
-    if value is None or value == "":
-        return []
-    try:
-        numbers = [float(part) for part in (value if isinstance(value, list) or hasattr(value, "append") else [value])]
-    except (TypeError, ValueError):
-        return []
-    return numbers if np.isfinite(numbers).all() else []
-
-
-def _number(dataset: Dataset, key: str) -> float | None:
-    numbers = _numbers(dataset, key)
-    return numbers[0] if numbers else None

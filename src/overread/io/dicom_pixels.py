@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from overread.errors import UnreadableImage
 from overread.io.codestream import header_of, require_whole_jpeg
+from overread.io.dicom_header import quoted
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -45,16 +46,8 @@ def stored_pixels(path: Path, dataset: Dataset) -> tuple[NDArray[Any], tuple[str
         UnreadableImage: for a syntax that is not decoded, pixels that are cut short, and a header that the pixels
             contradict.
     """
-    syntax = _syntax(path, dataset)
-    photometric = str(dataset.get("PhotometricInterpretation") or "")
-    samples = int(dataset.get("SamplesPerPixel") or 1)
-    fits = {1: (*_GREY, _PALETTE), 3: _COLOUR}.get(samples, ())
-    if photometric not in fits:
-        raise UnreadableImage(
-            f"{path.name}: expected grey, palette or RGB pixels; found {samples} samples a pixel and the "
-            f"photometric interpretation: {quoted(photometric, _KNOWN)}. Convert it to RGB."
-        )
-    _require_sound_bits(path, dataset)
+    syntax = decodable_syntax(path, dataset)
+    photometric, samples = str(dataset.PhotometricInterpretation), int(dataset.get("SamplesPerPixel") or 1)
     expected = (int(dataset.Rows), int(dataset.Columns)) + ((3,) if samples == 3 else ())
     if syntax.is_encapsulated:
         _require_whole_frame(path, dataset, syntax)
@@ -62,7 +55,7 @@ def stored_pixels(path: Path, dataset: Dataset) -> tuple[NDArray[Any], tuple[str
             _require_announced(path, dataset, expected)
         lines: tuple[str, ...] = ()
     else:
-        lines = _require_whole_native(path, dataset, photometric)
+        lines = _require_whole_native(path, dataset)
     pixels = _by_imagecodecs(dataset) if syntax in _BY_IMAGECODECS else _by_pydicom(dataset)
     if pixels.shape != expected:
         raise UnreadableImage(
@@ -76,11 +69,6 @@ def stored_pixels(path: Path, dataset: Dataset) -> tuple[NDArray[Any], tuple[str
 
         return apply_color_lut(pixels, dataset)[..., :3], (*lines, *masked, "palette resolved to RGB")
     return pixels, (*lines, *masked)
-
-
-def quoted(value: object, known: tuple[str, ...]) -> str:
-    """A value of a header as a message may say it: one that is known, for any other can be a name."""
-    return f"'{value}'" if value in known else "an unknown one" if value else "none"
 
 
 def _syntax(path: Path, dataset: Dataset) -> Any:
@@ -108,11 +96,35 @@ def _require_sound_bits(path: Path, dataset: Dataset) -> None:
         )
 
 
-def _require_whole_native(path: Path, dataset: Dataset, photometric: str) -> tuple[str, ...]:
+def decodable_syntax(path: Path, dataset: Dataset) -> Any:
+    """The transfer syntax of pixels that can be decoded, as far as the header shows.
+
+    Raises:
+        UnreadableImage: for a syntax, colours or bits that are not decoded.
+    """
+    syntax = _syntax(path, dataset)
+    photometric = str(dataset.get("PhotometricInterpretation") or "")
+    samples = int(dataset.get("SamplesPerPixel") or 1)
+    fits = {1: (*_GREY, _PALETTE), 3: _COLOUR}.get(samples, ())
+    if photometric not in fits:
+        raise UnreadableImage(
+            f"{path.name}: expected grey, palette or RGB pixels; found {samples} samples a pixel and the "
+            f"photometric interpretation: {quoted(photometric, _KNOWN)}. Convert it to RGB."
+        )
+    _require_sound_bits(path, dataset)
+    return syntax
+
+
+def frame_bits(dataset: Dataset) -> int:
+    """How many bits one frame takes where it is not compressed."""
     values = int(dataset.Rows) * int(dataset.Columns) * int(dataset.get("SamplesPerPixel") or 1)
-    if photometric == "YBR_FULL_422":
+    if dataset.get("PhotometricInterpretation") == "YBR_FULL_422":
         values = values // 3 * 2  # PS3.3 C.7.6.3.1.2: two pixels share their chrominance
-    expected = (values * int(dataset.BitsAllocated) + 7) // 8
+    return values * int(dataset.BitsAllocated)
+
+
+def _require_whole_native(path: Path, dataset: Dataset) -> tuple[str, ...]:
+    expected = (frame_bits(dataset) + 7) // 8
     found = len(dataset.PixelData)
     if found < expected:
         raise UnreadableImage(

@@ -27,6 +27,8 @@ Array = NDArray[np.generic]
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 _TIFF = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 _ORIENTATION_TAG = 274
+_SLICES = ("Z", "T", "I", "Q")
+"""What tifffile calls an axis of pages: depth, time, a sequence, and one that has no name."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +44,37 @@ class _Decoded:
 
 
 def _image(path: Path, item: str | None, decoded: _Decoded) -> Image:
+    _require_no_item(path, item)
+    values, history = _values(path, decoded)
+    return Image(values, source=Source(path.name, file_digest(path)), history=history)
+
+
+def _volume(path: Path, item: str | None, pages: Iterable[_Decoded], count: int) -> Image:
+    """Equal pages as the slices of one image, each decoded when it is its turn."""
+    _require_no_item(path, item)
+    pixels = np.empty((0, 0, 0, 0), dtype=np.float32)
+    lines: dict[str, None] = {}
+    for slice_, page in enumerate(pages):
+        values, history = _values(path, page)
+        if slice_ == 0:
+            pixels = np.empty((len(values), count, *values.shape[1:]), dtype=np.float32)
+        pixels[:, slice_] = values
+        lines |= dict.fromkeys(history)
+    return Image(
+        pixels, source=Source(path.name, file_digest(path)), history=(*lines, f"{count} pages in the order of the file")
+    )
+
+
+def _require_no_item(path: Path, item: str | None) -> None:
     if item is not None:
         raise UnreadableImage(f"{path.name}: a picture holds one image; found the item '{item}' asked of it. Leave it.")
+
+
+def _values(path: Path, decoded: _Decoded) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+    """A picture as `(channel, row, column)`, and what was done to get there."""
     pixels, history = _without_alpha(decoded)
-    channel_first = pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)
-    values, rounded = as_float32(path, channel_first)
-    return Image(values, source=Source(path.name, file_digest(path)), history=(*history, *rounded))
+    values, rounded = as_float32(path, pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0))
+    return values, (*history, *rounded)
 
 
 @readers.add("png")
@@ -104,7 +131,7 @@ class Jpeg(Reader):
 
 @readers.add("tiff")
 class Tiff(Reader):
-    """TIFF with one page, in the bits that it holds."""
+    """TIFF, in the bits that it holds; several equal pages are the slices of a volume."""
 
     @staticmethod
     def recognises(head: bytes) -> bool:
@@ -116,14 +143,18 @@ class Tiff(Reader):
         """The image, turned as its Orientation tag asks.
 
         Raises:
-            UnreadableImage: for several pages, pages in a circle, missing strips, and colours that cannot be resolved.
+            UnreadableImage: for pages that are no slices of one volume, pages in a circle, missing strips, and colours
+                that cannot be resolved.
         """
         import tifffile
 
         with tifffile.TiffFile(path) as tiff:
-            page = only_page(path, tiff)
-            decoded = _oriented(_tiff_colours(path, page), _orientation(page.tags))
-        return _image(path, item, decoded)
+            pages = _full_pages(path, tiff)
+            decoded = (_oriented(_tiff_colours(path, page), _orientation(page.tags)) for page in pages)
+            if len(pages) == 1:
+                return _image(path, item, next(decoded))
+            _require_slices(path, tiff, pages)
+            return _volume(path, item, decoded, len(pages))
 
 
 def only_page(path: Path, tiff: TiffFile) -> TiffPage:
@@ -133,6 +164,16 @@ def only_page(path: Path, tiff: TiffFile) -> TiffPage:
         UnreadableImage: for several pages or a stack, pages in a circle, more numbers than an image may hold, and
             strips that are not in the file.
     """
+    pages = _full_pages(path, tiff)
+    if len(pages) != 1:
+        raise UnreadableImage(
+            f"{path.name}: expected a TIFF with one page; found {len(pages)}. Save each page as a file of its own."
+        )
+    return pages[0]
+
+
+def _full_pages(path: Path, tiff: TiffFile) -> list[TiffPage]:
+    """The pages of a TIFF that are no small copies of others, checked before any of their pixels are decoded."""
     full, seen = [], set()
     for page in cast("Iterable[TiffPage]", tiff.pages):
         if page.offset in seen:
@@ -142,15 +183,34 @@ def only_page(path: Path, tiff: TiffFile) -> TiffPage:
             )
         seen.add(page.offset)
         full += [] if page.is_reduced else [page]
-    stack = tiff.series[0].size > full[0].size if full and tiff.is_imagej else False
-    if len(full) != 1 or stack:
+    if not full or (tiff.is_imagej and len(full) == 1 and tiff.series[0].size > full[0].size):
         raise UnreadableImage(
-            f"{path.name}: expected a TIFF with one page; found {max(len(full), 2 * stack)} or a stack. Save "
-            "each page as a file of its own."
+            f"{path.name}: expected a TIFF with pages; found {'a stack without' if full else 'none'}. Save it with a "
+            "page for each slice."
         )
-    refuse_giant(path, full[0].shape)
-    _require_whole(path, full[0])
-    return full[0]
+    refuse_giant(path, (len(full), *full[0].shape))
+    for page in full:
+        _require_whole(path, page)
+    return full
+
+
+def _require_slices(path: Path, tiff: TiffFile, pages: list[TiffPage]) -> None:
+    """Refuse pages that differ, and pages that are channels or count along several axes: slices they are not."""
+    kinds = {
+        (page.shape, page.dtype, page.axes, page.photometric, page.extrasamples, _orientation(page.tags))
+        for page in pages
+    }
+    if len(kinds) > 1:
+        raise UnreadableImage(
+            f"{path.name}: expected pages of one size and kind, as the slices of a volume have; found {len(kinds)} "
+            f"kinds among {len(pages)} pages. Save each page as a file of its own."
+        )
+    named = tiff.series[0].axes.removesuffix(pages[0].axes) if len(tiff.series) == 1 else "I"
+    if named not in _SLICES:
+        raise UnreadableImage(
+            f"{path.name}: expected pages that are slices or times; found {len(pages)} pages along the axes "
+            f"'{named}' (C: channels). Save each channel or time as a file of its own."
+        )
 
 
 def _by_pillow(path: Path, data: bytes) -> _Decoded:

@@ -7,12 +7,14 @@ from typing import Annotated
 from pydantic import Field, field_validator
 
 from overread.image import Image
-from overread.preprocessing.step import Step, history_line, require_flat, steps
+from overread.preprocessing.step import Step, history_line, steps
 
 
 @steps.add("median-denoise")
 class MedianDenoise(Step):
     """Replace every pixel by the median of its neighbourhood; takes specks away and keeps edges.
+
+    Of a volume every slice is taken by itself: slices may lie far apart, or follow each other in time.
 
     Args:
         size: side of the square neighbourhood in pixels, odd. At the border the outermost pixels are repeated.
@@ -28,13 +30,9 @@ class MedianDenoise(Step):
         return size
 
     def __call__(self, image: Image) -> Image:
-        """The image with less noise.
-
-        Raises:
-            InputError: for a volume.
-        """
+        """The image with less noise."""
         from scipy import ndimage  # slow to import
 
-        require_flat(image, self)
-        smooth = ndimage.median_filter(image.pixels, size=(1, self.size, self.size), mode="nearest")
+        size = (*(1,) * (image.pixels.ndim - 2), self.size, self.size)
+        smooth = ndimage.median_filter(image.pixels, size=size, mode="nearest")
         return image.with_pixels(smooth, by=history_line(self))

@@ -95,16 +95,16 @@ def fit_steps(chain: Sequence[Step], images: Callable[[], Iterable[Image]]) -> t
     return fitted
 
 
-def require_flat(image: Image, step: Step) -> None:
-    """Refuse a volume for a step that knows rows and columns only.
+def require_volume(image: Image, step: Step) -> None:
+    """Refuse a flat image for a step whose settings speak of slices.
 
     Raises:
-        InputError: for a volume.
+        InputError: for a flat image.
     """
-    if len(image.shape) != 2:
+    if len(image.shape) != 3:
         raise InputError(
-            f"{image.source.name}: the step '{_name_of(step)}' works on (row, column) images; found a volume with "
-            f"(slice, row, column) {image.shape}. Leave the step out, or give it single slices."
+            f"{image.source.name}: the step '{_name_of(step)}' is told what to do with slices; found a flat image of "
+            f"(row, column) {image.shape}. Leave 'slices' out, or give it volumes."
         )
 
 
