@@ -11,8 +11,7 @@ from torch.nn import functional
 
 from overread.catalogue import suggestion
 from overread.errors import RecipeError
-from overread.image import Axes
-from overread.models.contract import Batch, FamilySettings, Model, Output, Shape, models
+from overread.models.contract import Axes, Batch, FamilySettings, Model, Output, Shape, models
 from overread.models.losses import reconstruction_losses
 
 _TYPICAL = 0.05  # share of a batch in the running mean of the errors of normal images

@@ -8,9 +8,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from overread.errors import RecipeError
-from overread.image import Axes
 from overread.models.backbones import backbone, freeze
-from overread.models.contract import Batch, Model, Output, Shape, models
+from overread.models.contract import Axes, Batch, Model, Output, Shape, models
 from overread.models.labelling import Labelling, LabelSettings
 from overread.models.volumetric import levels_of, volumetric
 

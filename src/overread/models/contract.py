@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 from overread.catalogue import Catalogue
 from overread.errors import TruthAbsent
-from overread.image import Axes
+
+Axes = Literal[0, 2, 3]
+"""What kind of thing a model takes: 2 flat images, 3 volumes and sequences, 0 rows of measurements."""
 
 
 @dataclass(frozen=True)

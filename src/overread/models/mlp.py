@@ -8,8 +8,7 @@ from typing import Annotated, ClassVar, Self
 from pydantic import Field
 from torch import Tensor, nn
 
-from overread.image import Axes
-from overread.models.contract import Batch, Model, Output, Shape, models
+from overread.models.contract import Axes, Batch, Model, Output, Shape, models
 from overread.models.labelling import Labelling, LabelSettings
 
 _SIDES = {2: 28, 3: 14}

@@ -10,9 +10,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from overread.image import Axes
 from overread.models.backbones import backbone
-from overread.models.contract import Batch, Model, Output, Shape, models, quick_layout
+from overread.models.contract import Axes, Batch, Model, Output, Shape, models, quick_layout
 from overread.models.labelling import Labelling, LabelSettings
 
 SMALL = "small"
