@@ -25,7 +25,7 @@ from overread.preprocessing.section import PreprocessingSection
 from overread.preprocessing.step import Step, settings_of, steps
 from overread.proposal import propose
 from overread.provenance import digest_of
-from overread.training.section import TrainingSection
+from overread.training.section import PretrainingSection, TrainingSection
 
 __all__ = ["Recipe", "load_recipe", "propose", "shipped_recipes"]
 
@@ -45,6 +45,7 @@ class Recipe(BaseModel):
         preprocessing: which steps prepare an image.
         augmentation: how training images are varied.
         model: which model family, with its own settings (checked by `resolved`).
+        pretraining: what it learns from the images alone, before it learns from their truth.
         training: how the model is fitted.
         inference: how the trained model is asked.
         evaluation: how numbers are made.
@@ -61,6 +62,7 @@ class Recipe(BaseModel):
     preprocessing: PreprocessingSection = PreprocessingSection()
     augmentation: AugmentationSection = AugmentationSection()
     model: ModelSection = ModelSection()
+    pretraining: PretrainingSection = PretrainingSection()
     training: TrainingSection = TrainingSection()
     inference: InferenceSection = InferenceSection()
     evaluation: EvaluationSection = EvaluationSection()

@@ -23,7 +23,7 @@ from overread.progress import Progress, Silent
 from overread.provenance import seed_for
 from overread.training.crossval import FittedFold, Plan, fit_folds
 from overread.training.loop import fabric_for
-from overread.training.section import TrainingSection
+from overread.training.section import PretrainingSection, TrainingSection
 
 Z_SCORE = step_from({"step": "z-score", "scope": "training"})
 
@@ -94,6 +94,7 @@ def plan_of(manifest: Manifest, folder: Path, **how: Any) -> Plan:
             "build": Line,
             "axes": 2,
             "augmentation": AugmentationSection(flip=True, noise=0.1),
+            "pretraining": PretrainingSection(),
             "training": TrainingSection(epochs=2, batch_size=4, warmup_epochs=0.5),
             "seed": 3,
             "fabric": fabric_for("cpu", "float32"),

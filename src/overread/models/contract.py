@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -187,6 +187,15 @@ class Family(Protocol):
     @classmethod
     def build(cls, settings: Any, shape: Shape, *, pretrained: bool = True) -> Model:
         """A fresh model; `pretrained=False` leaves out loading initial weights (they are overwritten anyway)."""
+        ...
+
+
+@runtime_checkable
+class HasLevels(Protocol):
+    """A model whose body can be trained before, from images without labels."""
+
+    def levels(self, images: Tensor) -> list[Tensor]:
+        """The features of each level, finest first."""
         ...
 
 

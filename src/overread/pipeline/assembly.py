@@ -13,7 +13,7 @@ from overread.data.section import AugmentationSection
 from overread.errors import InputError, RecipeError, UnknownName
 from overread.image import Axes
 from overread.inference.predictor import Ensemble, Network
-from overread.models.contract import Model, Shape, models
+from overread.models.contract import HasLevels, Model, Shape, models
 from overread.preprocessing.geometry import Resize
 from overread.preprocessing.step import Step
 from overread.recipe import Recipe
@@ -60,6 +60,12 @@ def check_family(recipe: Recipe, manifest: Manifest) -> None:
         raise RecipeError(
             "inference.views: copies are varied as [augmentation] says, which says nothing here. Name there how images "
             "vary, or leave views out."
+        )
+    if recipe.pretraining.epochs and not issubclass(family, HasLevels):
+        able = [name for name in models if issubclass(models.get(name), HasLevels)]
+        raise RecipeError(
+            f"pretraining.epochs: '{recipe.model.family}' has no levels that could be trained before. Set it to 0, or "
+            f"choose {' or '.join(able)}."
         )
     try:
         optimisers.get(recipe.training.optimiser)

@@ -76,6 +76,7 @@ def cross_validate(
         build=lambda: build_model(recipe, shape),
         axes=shape.axes,
         augmentation=recipe.augmentation,
+        pretraining=recipe.pretraining,
         training=recipe.training,
         seed=recipe.seed,
         fabric=fabric,

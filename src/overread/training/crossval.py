@@ -23,7 +23,8 @@ from overread.preprocessing.step import Step, fit_steps
 from overread.progress import Progress
 from overread.provenance import seed_for
 from overread.training.loop import Fitted, fit
-from overread.training.section import TrainingSection
+from overread.training.pretraining import pretrain
+from overread.training.section import PretrainingSection, TrainingSection
 
 Judge = Callable[[Model, Sequence[Step], Sequence[Case]], float | None]
 """Takes a model, its steps and the validation cases; gives a score, higher is better, None where undefined."""
@@ -57,6 +58,7 @@ class Plan:
         build: makes a fresh model.
         axes: of the images (see `models.contract.Shape`).
         augmentation: how training images are varied.
+        pretraining: what it learns from the images alone before.
         training: how a model is fitted.
         seed: of the recipe.
         fabric: device and precision.
@@ -69,6 +71,7 @@ class Plan:
     build: Callable[[], Model]
     axes: Axes
     augmentation: AugmentationSection
+    pretraining: PretrainingSection
     training: TrainingSection
     seed: int
     fabric: Fabric
@@ -111,6 +114,18 @@ def _fit_fold(
         fill_slices=model.takes_sequences,
     )
     folder.mkdir(parents=True, exist_ok=True)
+    if plan.pretraining.epochs:
+        pretrain(
+            model,
+            batches,
+            section=plan.pretraining,
+            training=plan.training,
+            seed=seed_for(seed, "pretraining"),
+            fabric=plan.fabric,
+            checkpoint=folder / "pretraining.safetensors",
+            what=f"{what}, pre-training",
+            progress=progress,
+        )
     judge: Any = (lambda judged: plan.judge(judged, steps, parts["validation"])) if parts["validation"] else None
     fitted = fit(
         model,

@@ -6,6 +6,26 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+_Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class PretrainingSection(BaseModel):
+    """How a model learns from the images alone, before it learns from labels; in each fold from its training part.
+
+    Args:
+        epochs: times that every training image is shown; 0 does without.
+        learning_rate: at its peak.
+        weight_decay: pull of the weights towards zero.
+        noise: (low, high): noise that is to be taken away, its standard deviation as a share of the image's own range.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epochs: Annotated[int, Field(ge=0, le=100_000)] = 0
+    learning_rate: Annotated[float, Field(gt=0, le=10)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 1e-2
+    noise: tuple[_Share, _Share] = (0.02, 0.2)
+
 
 class TrainingSection(BaseModel):
     """How a model is fitted.

@@ -1,0 +1,87 @@
+"""Before it learns from labels, a network learns from the images alone what they look like."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from overread.models.autoencoder import Autoencoder, Reconstructor
+from overread.models.contract import HasLevels, Model
+from overread.progress import Progress
+from overread.training.loop import Epochs, fit
+from overread.training.section import PretrainingSection, TrainingSection
+
+
+def pretrain(
+    model: Model,
+    batches: Epochs,
+    *,
+    section: PretrainingSection,
+    training: TrainingSection,
+    seed: int,
+    fabric: Fabric,
+    checkpoint: Path,
+    what: str,
+    progress: Progress,
+) -> None:
+    """Teach the levels of a model, in place, to hold what it takes to give an image back without its noise.
+
+    This is the denoising autoencoder of Vincent et al. (ICML 2008): a decoder is put behind the coarsest level, both
+    learn together, and the decoder is thrown away. No label is looked at.
+
+    Args:
+        model: fresh, with `levels`.
+        batches: the training part of the fold, and nothing else.
+        section: how long, and with how much noise.
+        training: size of batches, precision and the like.
+        seed: of this fold's pre-training.
+        fabric: device and precision.
+        checkpoint: file that is written after every epoch.
+        what: what to call the work in the progress shown.
+        progress: shows it.
+    """
+    learner = _learner(model, next(batches.epoch(0)).images[:2], noise=section.noise)
+    how = TrainingSection(
+        epochs=section.epochs,
+        batch_size=training.batch_size,
+        learning_rate=section.learning_rate,
+        weight_decay=section.weight_decay,
+        warmup_epochs=min(1.0, section.epochs / 2),
+        keep="last",
+        precision=training.precision,
+    )
+    fitted = fit(
+        learner,
+        batches,
+        section=how,
+        seed=seed,
+        fabric=fabric,
+        checkpoint=checkpoint,
+        score=None,
+        what=what,
+        progress=progress,
+    )
+    learner.load_state_dict(fitted.weights)
+
+
+class _Levels(nn.Module):
+    """The levels of a model as the encoder of an autoencoder."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        assert isinstance(self.model, HasLevels)
+        return self.model.levels(images)
+
+
+def _learner(model: Model, images: Tensor, *, noise: tuple[float, float]) -> Autoencoder:
+    encoder = _Levels(model)
+    with torch.no_grad():
+        widths = [level.shape[1] for level in encoder.eval()(images.to(next(model.parameters()).device))]
+    decoder = Reconstructor(widths, images.shape[1], axes=2 if images.ndim == 4 else 3, skips=False)
+    return Autoencoder(encoder, decoder, loss="l2", noise=noise, residual=False)
