@@ -48,6 +48,8 @@ class FoldRecord:
         n_fit: cases it was fitted on.
         n_validation: cases that chose the epoch.
         n_test: cases it was measured on.
+        n_parameters: numbers that its network consists of, frozen ones included; None in old bundles.
+        training_seconds: that its epochs took, on whatever machine it was; None in old bundles.
         weights_file: its safetensors file in the bundle; None until saved.
         sha256: of that file; None until saved.
     """
@@ -60,6 +62,8 @@ class FoldRecord:
     n_fit: int
     n_validation: int
     n_test: int
+    n_parameters: int | None = None
+    training_seconds: float | None = None
     weights_file: str | None = None
     sha256: str | None = None
 
@@ -192,6 +196,16 @@ def bundle_folder(path: Path) -> Path:
         f"'{path.name}' holds no trained model: expected {CONTENTS} in it or in its folder '{FOLDER}'. Name the folder "
         f"of a finished run; a run that was interrupted is finished by starting the same training again."
     )
+
+
+def weights_bytes(folder: Path, bundle: Bundle) -> int:
+    """How much the weights of all its networks take on the disk.
+
+    Args:
+        folder: the bundle's (see `bundle_folder`).
+        bundle: as it was saved there.
+    """
+    return sum((folder / _weights_file(record.index)).stat().st_size for record in bundle.folds)
 
 
 def load_bundle(path: Path) -> Bundle:

@@ -74,6 +74,8 @@ def test_a_table_of_marks_holds_marks_truth_and_images_without_either(
     table = pd.read_csv(write_predictions_csv(tmp_path / "p.csv", [marked, normal, refused]))
     assert table["kind"].tolist() == ["predicted", "predicted", "truth", "no marks", "refused"]
     assert table["truth_iou"].tolist()[:2] == [1.0, 0.0]
+    assert Mask.from_coco(json.loads(table.loc[0, "mask"])) == marked.prediction.findings[0].region.mask
+    assert np.isnan(table.loc[1, "mask"])  # a box alone
     assert table.loc[0, ["left", "top", "right", "bottom", "area_px"]].tolist() == [10, 5, 18, 10, 40]
     assert table["refused"].tolist()[4].startswith("It is 3 x 2 px")
 

@@ -62,6 +62,11 @@ def test_a_training_leaves_all_that_is_promised(classifier: Path) -> None:
 def test_every_number_of_a_training_has_its_interval_and_its_n(classifier: Path) -> None:
     evaluation = json.loads((classifier / "evaluation.json").read_text())
     assert evaluation["data"]["simulated"]
+    weights = [path.stat().st_size for path in (classifier / "bundle").glob("*.safetensors")]
+    model = evaluation["model"]
+    assert (model["n_networks"], model["weights_bytes"]) == (2, sum(weights))
+    assert 0 < 4 * model["n_parameters"] <= weights[0]  # of one network, each number 4 bytes; statistics come on top
+    assert model["training_seconds"] > 0
     assert {row["metric"] for row in evaluation["estimates"]} >= METRICS
     for row in evaluation["estimates"]:
         assert list(row) == FIELDS

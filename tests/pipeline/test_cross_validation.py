@@ -62,7 +62,7 @@ def test_the_evaluation_names_the_operating_point_of_every_fold(tmp_path: Path) 
         (tmp_path / key).write_text(key)
     found = results(tmp_path)
     told = presenting.evaluation_json(
-        found.assessment(), [], split=None, scheme="", threshold=0.5, warnings=[], refused=[], bundle_id=None,
+        found.assessment(), [], split=None, scheme="", threshold=0.5, warnings=[], refused=[], bundle_id=None, model={},
         thresholds_of_folds=found.thresholds,
     )  # fmt: skip
     assert told["threshold_of_each_fold"] == [0.9, 0.4]

@@ -60,8 +60,8 @@ def write_predictions_csv(path: Path, readings: Sequence[Reading]) -> Path:
     A model that marks gets one row a mark: `kind` is "predicted", or "truth" for a true mark, or "no marks" for an
     image that has neither, or "refused". Boxes are edges in pixels of the original grid. `truth_iou` is the highest
     overlap of a predicted mark with a true mark of its label (of the masks where both have one, else of the
-    boxes); it is empty where the truth is not known. Masks themselves do not fit into a table, so numbers that rest
-    on them cannot be computed again from it to the last digit.
+    boxes); it is empty where the truth is not known. `mask` is COCO's RLE as JSON, so that numbers that rest on masks
+    can be computed again from the table.
 
     Raises:
         InputError: where two readings give scores to different classes, or a score is not a number.
@@ -172,7 +172,7 @@ def _label_table(readings: Sequence[Reading]) -> tuple[list[str], list[Row]]:
 
 def _mark_table(readings: Sequence[Reading]) -> tuple[list[str], list[Row]]:
     columns = ["case_id", "patient_id", "split", "fold", "kind", "label", "score"]
-    columns += ["left", "top", "right", "bottom", "area_px", "truth_iou", "refused"]
+    columns += ["left", "top", "right", "bottom", "area_px", "mask", "truth_iou", "refused"]
     rows: list[Row] = []
     for reading in readings:
         who, truth = _who(reading), reading.true_marks
@@ -189,8 +189,10 @@ def _mark_table(readings: Sequence[Reading]) -> tuple[list[str], list[Row]]:
     return columns, rows
 
 
-def _place(mark: Finding) -> dict[str, str | float]:
+def _place(mark: Finding) -> dict[str, str | float | None]:
     region = region_of(mark)
     left, top, right, bottom = (float(edge) for edge in region.box)
     area = float(region.mask.area_px) if region.mask else (right - left) * (bottom - top)
-    return {"label": mark.label, "left": left, "top": top, "right": right, "bottom": bottom, "area_px": area}
+    mask = json.dumps(region.mask.to_coco()) if region.mask else None
+    box = {"left": left, "top": top, "right": right, "bottom": bottom}
+    return {"label": mark.label, **box, "area_px": area, "mask": mask}

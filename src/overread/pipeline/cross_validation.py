@@ -169,6 +169,8 @@ def _bundle(
             n_fit=len(fold.fold.fit),
             n_validation=len(fold.fold.validation),
             n_test=len(fold.fold.test),
+            n_parameters=sum(weights.numel() for weights in fold.model.parameters()),
+            training_seconds=fold.fitted.seconds,
         )
         for fold in results.fitted
     )
@@ -222,6 +224,7 @@ def _write(
             warnings=warnings,
             refused=results.refused,
             bundle_id=bundle.bundle_id,
+            model=presenting.model_json(bundle, folder / FOLDER),
         ),
     )
     content = ReportContent(

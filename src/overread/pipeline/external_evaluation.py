@@ -68,6 +68,7 @@ def evaluate_bundle(
             warnings=warnings,
             refused=refused,
             bundle_id=bundle.bundle_id,
+            model=presenting.model_json(bundle, weights),
         ),
     )
     content = ReportContent(

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from overread import io
+from overread.bundle import Bundle, weights_bytes
 from overread.data.manifest import Case, Manifest
 from overread.data.section import DataSection
 from overread.errors import UndefinedMetric, UnreadableImage
@@ -31,7 +33,6 @@ from overread.finding import Prediction
 from overread.inference.assessment import Assessment
 
 if TYPE_CHECKING:  # a reading must not wait for what only training needs
-    from overread.bundle import Bundle
     from overread.data.split import Fold
     from overread.training.crossval import FittedFold
 
@@ -217,6 +218,17 @@ def _told_words(row: Estimate, *, marks: bool) -> str:
     return f"{called} of {row.n_positive} {row.class_name} called so ({estimate_words(row)})"
 
 
+def model_json(bundle: Bundle, folder: Path) -> dict[str, float | None]:
+    """What a model costs: seconds of training and bytes of weights of all its networks, parameters of one of them."""
+    seconds = [record.training_seconds for record in bundle.folds]
+    return {
+        "n_networks": len(bundle.folds),
+        "n_parameters": bundle.folds[0].n_parameters,
+        "weights_bytes": weights_bytes(folder, bundle),
+        "training_seconds": None if None in seconds else sum(filter(None, seconds)),
+    }
+
+
 def evaluation_json(
     assessment: Assessment,
     estimates: Sequence[Estimate],
@@ -228,6 +240,7 @@ def evaluation_json(
     warnings: Sequence[str],
     refused: Sequence[Prediction],
     bundle_id: str | None,
+    model: Mapping[str, float | None],
 ) -> dict[str, object]:
     """The content of `evaluation.json`: the estimates, and what they were made from.
 
@@ -255,6 +268,7 @@ def evaluation_json(
         "threshold": threshold if manifest.marks_lesions else None,
         "threshold_of_each_fold": of_folds if manifest.marks_lesions and of_folds else None,
         "bundle": bundle_id,
+        "model": dict(model),
         "warnings": list(warnings),
         "refused": [{"case_id": one.case_id, "reason": one.refused} for one in refused],
         "estimates": [estimate.as_json() for estimate in estimates],

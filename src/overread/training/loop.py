@@ -78,6 +78,11 @@ class Fitted:
     epoch: int
     history: Sequence[EpochRecord]
 
+    @property
+    def seconds(self) -> float:
+        """That all epochs took, those before an interruption included."""
+        return sum(record.seconds for record in self.history)
+
 
 def fabric_for(device: str, precision: str) -> Fabric:
     """The device, "cpu" or "cuda", and the precision of training."""
