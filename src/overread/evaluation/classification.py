@@ -138,7 +138,22 @@ def classification_estimates(
     seed: int,
     subgroup: str | None = None,
 ) -> list[Estimate]:
-    """Every metric of labels, over all classes first, then class by class, with intervals over patients.
+    """The numbers of `classification_measured` with intervals of a `level`; `subgroup` is what to call these cases."""
+    measured = classification_measured(truth, scores, classes, patients, task=task, draws=draws, seed=seed)
+    return [one.estimate(level=level, subgroup=subgroup) for one in measured]
+
+
+def classification_measured(
+    truth: ArrayLike,
+    scores: ArrayLike,
+    classes: Sequence[str],
+    patients: Sequence[str],
+    *,
+    task: Literal["single-label", "multi-label"],
+    draws: int,
+    seed: int,
+) -> list[Measured]:
+    """Every metric of labels, over all classes first, then class by class, with bootstrap draws of patients.
 
     Args:
         truth: `(case,)` class indices ("single-label"), or `(case, class)` of 0, 1 and NaN for not known
@@ -148,12 +163,10 @@ def classification_estimates(
         patients: `(case,)`, who each case belongs to.
         task: whether exactly one class is present in an image, or any number.
         draws: bootstrap draws over patients.
-        level: of the intervals.
-        seed: of the draws.
-        subgroup: what to call these cases.
+        seed: of the draws; equal seeds draw the same patients, whatever the scores.
 
     Returns:
-        A number that the data do not define has None as value, and the reason in `method`.
+        A number that the data do not define is NaN, and the reason stands in `says`.
 
     Raises:
         InputError: where truth, scores, classes and patients do not fit together.
@@ -202,8 +215,7 @@ def classification_estimates(
             overall.append(replace(rows[1], class_name=None, says=f"{rows[1].says}; that of '{classes[1]}'"))
         else:
             overall.append(mean_of_classes(rows, says=says, add=m.rate, **total))
-    in_order = [*overall, *(row for rows in zip(*by_class, strict=True) for row in rows)]
-    return [one.estimate(level=level, subgroup=subgroup) for one in in_order]
+    return [*overall, *(row for rows in zip(*by_class, strict=True) for row in rows)]
 
 
 def _highest(scores: Array) -> Flags:

@@ -147,7 +147,27 @@ def localisation_estimates(
     max_detections: int = MAX_DETECTIONS,
     subgroup: str | None = None,
 ) -> list[Estimate]:
-    """Every metric of marks, over all classes first, then class by class, with intervals over patients.
+    """The numbers of `localisation_measured` with intervals of a `level`; `subgroup` is what to call these cases."""
+    measured = localisation_measured(
+        truth, predicted, classes, patients,
+        kind=kind, threshold=threshold, draws=draws, seed=seed, max_detections=max_detections,
+    )  # fmt: skip
+    return [one.estimate(level=level, subgroup=subgroup) for one in measured]
+
+
+def localisation_measured(
+    truth: Marks,
+    predicted: Marks,
+    classes: Sequence[str],
+    patients: Mapping[str, str],
+    *,
+    kind: Literal["boxes", "masks"],
+    threshold: Threshold,
+    draws: int,
+    seed: int,
+    max_detections: int = MAX_DETECTIONS,
+) -> list[Measured]:
+    """Every metric of marks, over all classes first, then class by class, with bootstrap draws of patients.
 
     Marks are matched once, image by image, from the highest score on; a draw only changes how often a patient counts.
 
@@ -160,13 +180,11 @@ def localisation_estimates(
         threshold: the operating point: a mark is called from this score on; one for all, or one a case id where each
             fold chose its own. COCO's metrics look at all scores.
         draws: bootstrap draws over patients.
-        level: of the intervals.
-        seed: of the draws.
+        seed: of the draws; equal seeds draw the same patients, whatever the marks.
         max_detections: of one class and image, for COCO's metrics.
-        subgroup: what to call these cases.
 
     Returns:
-        A number that the data do not define has None as value, and the reason in `method`.
+        A number that the data do not define is NaN, and the reason stands in `says`.
 
     Raises:
         InputError: for cases that only one side has, unknown labels, marks without region, mask or score.
@@ -197,8 +215,7 @@ def localisation_estimates(
         by_class.append(rows)
         total = {"n_cases": len(truth), "n_patients": n_patients, "n_positive": n_marks}
         overall.append(mean_of_classes(rows, says=says, add=m.rate, **total))
-    in_order = [*overall, *(row for rows in zip(*by_class, strict=True) for row in rows)]
-    return [one.estimate(level=level, subgroup=subgroup) for one in in_order]
+    return [*overall, *(row for rows in zip(*by_class, strict=True) for row in rows)]
 
 
 def _worded(threshold: Threshold) -> str:

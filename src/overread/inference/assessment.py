@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from overread.data.manifest import Manifest
 from overread.errors import UndefinedMetric
-from overread.evaluation.classification import classification_estimates
+from overread.evaluation.classification import classification_measured
 from overread.evaluation.estimate import Estimate
 from overread.evaluation.examples import case_score, label_case_score
-from overread.evaluation.localisation import choose_threshold, localisation_estimates
+from overread.evaluation.localisation import choose_threshold, localisation_measured
 from overread.evaluation.marks import Threshold
+from overread.evaluation.measured import Measured
 from overread.evaluation.section import EvaluationSection
 from overread.finding import Finding, Prediction
 
@@ -75,28 +76,31 @@ class Assessment:
 
     def estimates(self, section: EvaluationSection, *, seed: int) -> list[Estimate]:
         """Every number with its interval."""
+        measured = self.measured(draws=section.draws, seed=seed)
+        return [one.estimate(level=section.level, subgroup=None) for one in measured]
+
+    def measured(self, *, draws: int, seed: int) -> list[Measured]:
+        """Every number with its bootstrap draws; equal seeds draw the same patients for other answers to the cases."""
         patients = {case.case_id: case.patient_id for case in self.manifest.cases}
         if self.manifest.task == "boxes" or self.manifest.task == "masks":  # noqa: PLR1714 - mypy narrows this one
-            return localisation_estimates(
+            return localisation_measured(
                 self.true_marks,
                 self.found_marks,
                 self.manifest.classes,
                 patients,
                 kind=self.manifest.task,
                 threshold=self.threshold,
-                draws=section.draws,
-                level=section.level,
+                draws=draws,
                 seed=seed,
             )
         assert self.manifest.task != "reconstruction"
-        return classification_estimates(
+        return classification_measured(
             self.truth,
             self.scores,
             self.manifest.classes,
             list(patients.values()),
             task=self.manifest.task,
-            draws=section.draws,
-            level=section.level,
+            draws=draws,
             seed=seed,
         )
 
