@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from overread.bundle import Bundle, FoldRecord, bundle_folder, fold_weights, load_bundle, save_bundle
 from overread.errors import BundleError, OutputExists
 from overread.image import Image
+from overread.pipeline.presenting import model_json
 from overread.preprocessing.section import step_from
 from overread.provenance import digest_of, environment
 from overread.recipe import Recipe
@@ -96,6 +97,18 @@ def test_every_setting_is_written_so_that_later_defaults_cannot_change_it(saved)
     assert content["recipe"]["training"]["batch_size"] == RECIPE.training.batch_size
     for step, table in zip(RECIPE.preprocessing.steps, content["recipe"]["preprocessing"]["steps"], strict=True):
         assert set(table) == {"step", *type(step).model_fields}
+
+
+def test_an_older_bundle_that_does_not_say_what_it_cost_is_read(saved):
+    content = json.loads((saved / "bundle.json").read_text())["content"]
+    for fold in content["folds"]:
+        del fold["n_parameters"], fold["training_seconds"]
+    _forge(saved, folds=content["folds"])
+    bundle = load_bundle(saved)
+    assert [(record.n_parameters, record.training_seconds) for record in bundle.folds] == [(None, None)] * 2
+    cost = model_json(bundle, saved)
+    assert (cost["n_networks"], cost["n_parameters"], cost["training_seconds"]) == (2, None, None)
+    assert cost["weights_bytes"] == sum(file.stat().st_size for file in saved.glob("*.safetensors"))
 
 
 def test_the_folder_of_the_run_is_as_good_as_that_of_the_bundle(saved):

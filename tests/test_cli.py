@@ -23,7 +23,7 @@ from overread.finding import Prediction
 from overread.pipeline.folders import fresh_folder
 from overread.terminal import Lines, time_left
 
-COMMANDS = ["demo", "inspect", "recipe", "recipe new", "recipe show", "train", "evaluate", "read"]
+COMMANDS = ["demo", "inspect", "recipe", "recipe new", "recipe show", "train", "evaluate", "compare", "read"]
 
 
 @dataclass
@@ -48,7 +48,7 @@ class Stage:
 def stage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     stage = Stage()
     module = types.ModuleType("overread.pipeline")
-    for verb in ("demo", "inspect", "propose", "train", "evaluate", "read"):
+    for verb in ("demo", "inspect", "propose", "train", "evaluate", "compare", "read"):
         setattr(module, verb, getattr(stage, verb))
     monkeypatch.setitem(sys.modules, "overread.pipeline", module)
     monkeypatch.setattr(overread, "pipeline", module, raising=False)
@@ -117,6 +117,8 @@ def test_every_example_is_understood(command: str, capsys: pytest.CaptureFixture
         "inspect a b",
         "train r d",
         "read b --out o",
+        "compare a --out o",
+        "compare a b",
         "inspect a --nosuch",
         "evaluate b d --out e --split all",
     ],

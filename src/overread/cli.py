@@ -286,6 +286,19 @@ def _estimate_line(estimate: Estimate, data: Mapping[str, Any]) -> str:
     return f"{name}: {number}, {rests_on}"
 
 
+def _compare(arguments: argparse.Namespace, progress: Progress) -> int:
+    from overread import pipeline
+    from overread.export.comparison_tables import comparison_lines
+
+    comparison = pipeline.compare([arguments.reference, *arguments.runs], arguments.out, progress=progress)
+    for warning in comparison.warnings:
+        _say(f"warning: {warning}", sys.stderr)
+    for line in comparison_lines(comparison):
+        _say(line)
+    _say(f"The report is {arguments.out / 'comparison.html'}")
+    return DONE
+
+
 def _read(arguments: argparse.Namespace, progress: Progress) -> int:
     from overread import pipeline
 
@@ -362,6 +375,17 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--out", type=Path, required=True, metavar="EVAL", help="folder of the evaluation")
     evaluate.add_argument("--split", choices=["train", "val", "test"], help="only this split of the data set")
     _add_device(evaluate)
+
+    compare = _command(
+        commands,
+        "compare",
+        _compare,
+        "say which of several runs is better on the same images",
+        "compare run/ other-run/ --out comparison/",
+    )
+    compare.add_argument("reference", type=Path, metavar="RUN", help="folder of a training or an evaluation")
+    compare.add_argument("runs", type=Path, nargs="+", metavar="OTHER_RUN", help="held against the first")
+    compare.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the comparison")
 
     read = _command(commands, "read", _read, "read new images", "read run/bundle images/0031.png --out readings/")
     _add_bundle(read)

@@ -50,6 +50,7 @@ def test_every_command_of_the_readme_works(tmp_path: Path) -> None:
         "my-run/bundle/bundle.json",
         "my-run/report.html",
         "my-evaluation/evaluation.json",
+        "my-comparison/comparison.html",
         "my-readings/predictions.json",
     ):
         assert (place / file).is_file(), file
@@ -57,7 +58,7 @@ def test_every_command_of_the_readme_works(tmp_path: Path) -> None:
 
 def test_every_file_that_the_readme_promises_has_a_command_that_writes_it() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for command in ("inspect", "recipe new", "recipe show", "train", "evaluate", "read", "demo"):
+    for command in ("inspect", "recipe new", "recipe show", "train", "evaluate", "compare", "read", "demo"):
         assert any(f"overread {command} " in block for block in blocks()), command
     assert re.search(r"\[Apache-2.0\]\((\w+)\)", text)
     for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", text):

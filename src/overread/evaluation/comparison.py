@@ -15,7 +15,7 @@ from overread.evaluation.measured import Measured
 from overread.evaluation.metric import metrics
 
 Array = NDArray[np.float64]
-Verdict = Literal["better", "worse", "could be chance", "the same", "undefined"]
+Verdict = Literal["better", "worse", "could be chance", "no difference seen", "the same", "undefined"]
 """Of a run, held against the reference."""
 
 Key = tuple[str, str | None]
@@ -60,30 +60,28 @@ class Difference:
         return self.metric, self.class_name
 
     @property
-    def advantage(self) -> float | None:
-        """How much better than the reference: for what is better when lower, the other way round."""
-        if self.value is None:
-            return None
-        return self.value if metrics.get(self.metric).better == "higher" else -self.value
+    def lower_is_better(self) -> bool:
+        """Whether a run with a difference below 0 is the better one."""
+        return metrics.get(self.metric).better == "lower"
 
     @property
     def verdict(self) -> Verdict:
         """Better or worse only where the interval leaves out 0 and, where there is a test, that agrees."""
-        if self.value is None or self.advantage is None:
+        if self.value is None:
             return "undefined"
         if self.low is None or self.high is None:
-            return "could be chance"
+            return "could be chance" if self.value else "no difference seen"
         if self.low == self.high == 0:
             return "the same"
         untested = self.test is None or self.test.p_value is None
         agreed = untested or (self.p_holm is not None and self.p_holm < 1 - self.level)
         if self.low <= 0 <= self.high or not agreed:
             return "could be chance"
-        return "better" if self.advantage > 0 else "worse"
+        return "better" if (self.high < 0) is self.lower_is_better else "worse"
 
     def as_json(self) -> dict[str, Any]:
         """The row of `comparison.json`; numbers and None only, so that the JSON is strict."""
-        return asdict(self) | {"better_when": metrics.get(self.metric).better, "verdict": self.verdict}
+        return asdict(self) | {"lower_is_better": self.lower_is_better, "verdict": self.verdict}
 
 
 def differences(

@@ -1,9 +1,11 @@
-"""Curves as SVG; no word of a data set stands in them, so that none can be clipped or mistaken for markup."""
+"""Curves and differences; no word of a data set stands in them, so that none can be clipped or mistaken for markup."""
 
 from __future__ import annotations
 
 import io
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +18,7 @@ if TYPE_CHECKING:  # slow to import, and the report of a reading has no curves
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LINE, FAINT = "#0072B2", "#767676"
+LINE, FAINT, WARM = "#0072B2", "#767676", "#D55E00"
 _MOST_TICKS = 7  # of an axis whose ticks have words, as wide as "1/512"
 
 
@@ -72,6 +74,78 @@ def learning(history: History) -> bytes:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.tick_params(labelsize=8)
     return _svg(figure)
+
+
+@dataclass(frozen=True)
+class Advantage:
+    """How much better one of two models is by one number.
+
+    Args:
+        words: what was measured.
+        value: better where above 0.
+        low: lower end of the interval; None where there is none.
+        high: upper end likewise.
+        amount: whether it is an amount and no share, so that it needs an axis of its own.
+        colour: of its mark.
+    """
+
+    words: str
+    value: float
+    low: float | None
+    high: float | None
+    amount: bool
+    colour: str
+
+
+def advantages(panels: Sequence[tuple[str, Sequence[Advantage]]], said: str) -> bytes:
+    """Differences with their intervals, one panel a pair of models, as PNG; right of the line is better.
+
+    All panels have one scale, so that what looks larger is larger; amounts have one of their own.
+
+    Args:
+        panels: the title of each, and its rows from the top.
+        said: a line below all of them.
+    """
+    from matplotlib.figure import Figure
+
+    parts = [
+        (title if not amount else "", [row for row in rows if row.amount is amount])
+        for title, rows in panels
+        for amount in (False, True)
+    ]
+    parts = [(title, rows) for title, rows in parts if rows]
+    heights = [len(rows) + 1.6 for _, rows in parts]
+    figure = Figure(figsize=(9.0, 0.36 * sum(heights) + 0.5), layout="constrained", dpi=160)
+    for axes, (title, rows) in zip(
+        figure.subplots(len(parts), 1, squeeze=False, height_ratios=heights)[:, 0], parts, strict=True
+    ):
+        alike = [row for _, others in parts for row in others if row.amount is rows[0].amount]
+        _advantages(axes, rows, reach=max(map(_farthest, alike)))
+        axes.set_title(title, fontsize=11, loc="left", parse_math=False)
+    figure.supxlabel(said, fontsize=9, color=FAINT, parse_math=False)
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", metadata={"Software": None})
+    return stream.getvalue()
+
+
+def _farthest(row: Advantage) -> float:
+    return max(abs(end) for end in (row.value, row.low, row.high) if end is not None)
+
+
+def _advantages(axes: Axes, rows: Sequence[Advantage], *, reach: float) -> None:
+    for place, row in enumerate(rows):
+        if row.low is not None and row.high is not None:
+            axes.plot([row.low, row.high], [place, place], color=row.colour, linewidth=2.5, solid_capstyle="butt")
+        filled = row.colour if row.low is not None else "white"
+        axes.plot([row.value], [place], "o", color=row.colour, markerfacecolor=filled, markersize=7)
+    axes.axvline(0, color="black", linewidth=1)
+    reach = 1.1 * reach or 0.1
+    axes.set(xlim=(-reach, reach), ylim=(len(rows) - 0.4, -0.6))
+    axes.set_yticks(range(len(rows)), [row.words for row in rows], fontsize=9)
+    axes.tick_params(axis="x", labelsize=8)
+    axes.grid(visible=True, axis="x", color="#e0e0e0", linewidth=0.5)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(axis="y", length=0)
 
 
 def _figure(panels: int, *, width: float = 3.0, height: float = 3.0) -> tuple[Figure, list[Axes]]:

@@ -47,14 +47,15 @@ FEW_READINGS, LARGE_PX, SMALL_PX = 50, 448, 320
 SMALL_PNG, MOST_BYTES = 30_000, 14_000_000
 """Bytes of a picture that need no JPEG; and of all pictures of a page together, about (up to 100 readings or so)."""
 
-_pages = Environment(
+pages = Environment(
     loader=PackageLoader("overread.export"),
     autoescape=True,
     undefined=StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_pages.filters["score"] = score_words
+"""How pages are made of templates; every word that is filled in is escaped."""
+pages.filters["score"] = score_words
 
 
 def write_report(path: Path, content: ReportContent) -> Path:
@@ -69,7 +70,7 @@ def render_report(content: ReportContent) -> str:
         for reading in content.readings
     ]
     cards.sort(key=lambda card: card["order"])  # stable: where nothing parts them, the order given
-    return _pages.get_template("report.html").render(
+    return pages.get_template("report.html").render(
         content=content,
         alarms=[*_simulated(content, cards), *content.warnings],
         headline=content.headline or _headline(content, cards),

@@ -1,4 +1,4 @@
-"""Inspect, train, evaluate, read: each verb in a few lines. Start reading here."""
+"""Inspect, train, evaluate, compare, read: each verb in a few lines. Start reading here."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from overread.proposal import propose as proposed
 
 if TYPE_CHECKING:
     from overread.evaluation.estimate import Estimate
+    from overread.export.comparison import Comparison
     from overread.finding import Prediction
     from overread.recipe import Recipe
 
@@ -170,6 +171,26 @@ def evaluate(
             device=device,
             progress=progress,
         )
+
+
+def compare(runs: Sequence[Path], out: Path, *, progress: Progress | None = None) -> Comparison:
+    """Put finished runs side by side, on the cases that all of them answered.
+
+    Args:
+        runs: two or more folders of trainings or evaluations; the others are held against the first.
+        out: a new or empty folder for `comparison.json`, `comparison.csv`, `comparison.png` and `comparison.html`.
+        progress: shows it.
+
+    Raises:
+        InputError: fewer than two runs; one that is not whole; other truth, another task or other classes.
+        OutputExists: `out` holds something already.
+    """
+    from overread.pipeline.comparison import compare_runs
+
+    if len(runs) < 2:
+        raise InputError(f"A comparison takes two or more runs; found {len(runs)}. Name the folder of another run.")
+    with fresh_folder(out) as folder:
+        return compare_runs(runs, folder, progress=progress or Silent())
 
 
 def read(

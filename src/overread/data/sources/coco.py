@@ -15,11 +15,10 @@ from overread.data.sources.boxes import fitted
 from overread.data.sources.files import case_ids, name_in, note_unknown, split_named_in, split_of
 from overread.data.sources.headers import is_turned, patient_in_file, size_px
 from overread.data.sources.rows import Files
-from overread.data.sources.runs import run_lengths
+from overread.data.sources.runs import run_length_mask
 from overread.data.sources.source import Source, sources
 from overread.errors import InputError, SourceError
 from overread.finding import Finding, Mask, Region
-from overread.io.reader import MAX_VALUES
 
 _Entry = Mapping[str, Any]
 
@@ -243,7 +242,7 @@ def _mask(segmentation: Any, size: tuple[int, int] | None, where: str) -> Mask |
         return None
     try:
         if isinstance(segmentation, dict):
-            return _run_length_mask(segmentation["counts"], segmentation["size"], size)
+            return run_length_mask(segmentation["counts"], segmentation["size"], size)
         polygons = [_finite(polygon) for polygon in segmentation]
         if size is None or any(len(polygon) < 6 or len(polygon) % 2 for polygon in polygons):
             return None
@@ -252,19 +251,6 @@ def _mask(segmentation: Any, size: tuple[int, int] | None, where: str) -> Mask |
         return Mask.from_polygons(polygons, size)
     except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError, InputError) as error:
         raise SourceError(f"{where} has a segmentation that is no polygon and no run lengths ({error}).") from error
-
-
-def _run_length_mask(counts: Any, shape: Any, size: tuple[int, int] | None) -> Mask:
-    """A mask, checked before it is given to pycocotools, which believes what it is told."""
-    rows, columns = shape
-    if (rows, columns) != (size or (rows, columns)) or min(rows, columns) < 1 or rows * columns > MAX_VALUES:
-        raise ValueError(f"it is of {rows} x {columns} px, the image of {' x '.join(map(str, size or ('unknown',)))}")
-    lengths = [int(count) for count in counts] if isinstance(counts, list) else run_lengths(counts.encode())
-    if isinstance(counts, list) and lengths != counts:
-        raise ValueError("the lengths are no whole numbers")
-    if min(lengths, default=0) < 0 or sum(lengths) != rows * columns:
-        raise ValueError("the lengths do not add up to the image")  # pycocotools would read beyond them
-    return Mask.from_coco({"size": [rows, columns], "counts": lengths if isinstance(counts, list) else counts})
 
 
 def _require_near(polygon: list[float], size: tuple[int, int]) -> None:

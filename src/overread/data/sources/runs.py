@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from overread.finding import Mask
+from overread.io.reader import MAX_VALUES
 
 
 def masks_of(label_map: NDArray[np.integer]) -> dict[int, Mask]:
@@ -48,6 +50,28 @@ def masks_of(label_map: NDArray[np.integer]) -> dict[int, Mask]:
     return {
         int(number): Mask((rows, columns), runs["counts"]) for number, runs in zip(numbers[first], encoded, strict=True)
     }
+
+
+def run_length_mask(counts: Any, shape: Any, size: tuple[int, int] | None) -> Mask:
+    """A mask from COCO's RLE, checked before it is given to pycocotools, which believes what it is told.
+
+    Args:
+        counts: compressed text, or the lengths.
+        shape: (row, column), as the RLE says.
+        size: (row, column) of the image, where it is known.
+
+    Raises:
+        ValueError: for lengths that are none, or are not of such an image; TypeError, AttributeError likewise.
+    """
+    rows, columns = shape
+    if (rows, columns) != (size or (rows, columns)) or min(rows, columns) < 1 or rows * columns > MAX_VALUES:
+        raise ValueError(f"it is of {rows} x {columns} px, the image of {' x '.join(map(str, size or ('unknown',)))}")
+    lengths = [int(count) for count in counts] if isinstance(counts, list) else run_lengths(counts.encode())
+    if isinstance(counts, list) and lengths != counts:
+        raise ValueError("the lengths are no whole numbers")
+    if min(lengths, default=0) < 0 or sum(lengths) != rows * columns:
+        raise ValueError("the lengths do not add up to the image")  # pycocotools would read beyond them
+    return Mask.from_coco({"size": [rows, columns], "counts": lengths if isinstance(counts, list) else counts})
 
 
 def run_lengths(counts: bytes) -> list[int]:
