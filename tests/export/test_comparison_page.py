@@ -99,7 +99,7 @@ def test_the_terminal_shows_both_numbers_the_difference_and_what_the_models_cost
 def test_a_cost_that_was_not_kept_is_not_invented() -> None:
     rows = {what: others for what, *others in cost_rows(run("a", seconds=None), run("b"))}
     assert rows["training time"] == ["not kept", "1 min 0 s", ""]
-    assert rows["parameters of a network"] == ["11.2 million", "11.2 million", "1 times"]
+    assert rows["parameters of a network"] == ["11.2 million", "11.2 million", "the same"]
 
 
 def test_names_are_words_and_never_markup() -> None:

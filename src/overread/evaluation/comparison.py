@@ -186,7 +186,7 @@ def _difference(reference: Measured, other: Measured, *, level: float, same: boo
     value: float | None = other.value - reference.value
     undefined = [one.says for one in (reference, other) if np.isnan(one.value)]
     if undefined:
-        value, found = None, Interval(None, None, f"undefined, because one number is: {undefined[0]}")
+        value, found = None, Interval(None, None, undefined[0])
     elif not alike:
         value, found = None, Interval(None, None, "undefined: the two are means over different classes")
     elif same:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from overread.evaluation.comparison import Difference
+from overread.evaluation.delong import DeLong
 from overread.export import figures
 from overread.export.comparison import Comparison, Rival
 from overread.export.comparison_words import (
@@ -21,6 +22,7 @@ from overread.export.comparison_words import (
     p_words,
     row_words,
     shown_rows,
+    signed_words,
     value_words,
     verdict_of,
 )
@@ -61,7 +63,7 @@ def write_comparison_picture(path: Path, comparison: Comparison) -> Path:
     two = _drawable(comparison.reference.name)
     panels = [
         (
-            f"{_drawable(rival.run.name)} against {two}: left of the line worse, right of it better",
+            f"{_drawable(rival.run.name)} against {two}",
             [
                 _advantage(row, rival)
                 for row in shown_rows(comparison, rival)
@@ -122,9 +124,17 @@ def _row(row: Difference, comparison: Comparison, rival: Rival) -> dict[str, Any
         "difference": difference_words(row),
         "verdict": row.verdict,
         "tone": _TONES.get(row.verdict, "chance"),
+        "defined": row.value is not None,
         "p": p_words(row),
+        "delong": _ends(row.test) if row.test is not None else "",
         "n_positive": "" if is_mean_of_classes(estimate) and not comparison.marks_lesions else row.n_positive,
     }
+
+
+def _ends(test: DeLong) -> str:
+    if test.low is None or test.high is None:
+        return ""
+    return f"DeLong [{signed_words(test.low)}, {signed_words(test.high)}]"
 
 
 def _simulated(comparison: Comparison) -> Iterator[str]:
@@ -143,9 +153,16 @@ def _methods(comparison: Comparison) -> Iterator[str]:
         f"A run is called better or worse where the {level} interval of the difference leaves out 0 and, where there "
         f"is a p, this is below {1 - comparison.level:.2g} too."
     )
-    tests = [row.test for rival in comparison.rivals for row in rival.differences if row.test is not None]
-    if tests:
-        yield f"p of an AUROC: {tests[0].method} (DeLong 1988; Sun and Xu 2014)."
+    if any(row.test is not None for rival in comparison.rivals for row in rival.differences):
+        yield (
+            "p of an AUROC is that of DeLong's test (DeLong 1988; Sun and Xu 2014): how often chance alone would part "
+            "two equally good models as far or farther. It counts images"
+            + (
+                "; as patients have several here, it is too small."
+                if comparison.n_patients < comparison.n_cases
+                else "."
+            )
+        )
     if comparison.n_tests > 1:
         yield f"The corrected p counts that {comparison.n_tests} tests were made (Holm 1979)."
 

@@ -58,7 +58,7 @@ def _table(comparison: Comparison, rival: Rival) -> list[str]:
         name = ("" if row.class_name is None else f"{row.class_name}: ") + row_words(row, run)
         verdict = ", ".join(filter(None, (row.verdict, p_words(row))))
         numbers = [value_words(one.estimates[row.key]) for one in (reference, run)]
-        rows.append((name, *numbers, difference_words(row), verdict))
+        rows.append((name, *numbers, "not defined" if row.value is None else difference_words(row), verdict))
     rows += [(*costs, "") for costs in cost_rows(reference, run)]
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     return ["  ".join([*map(str.ljust, row[:4], widths), row[4]]).rstrip() for row in rows]

@@ -90,7 +90,7 @@ def lower_words(row: Difference) -> str:
 def difference_words(row: Difference) -> str:
     """A difference with its interval, or why there is none."""
     if row.value is None:
-        return f"not defined: {row.method.removeprefix('undefined').lstrip(':, ')}"
+        return f"not defined: {row.method.removeprefix('undefined').lstrip(': ')}"
     if row.low is None or row.high is None:
         return f"{signed_words(row.value)} (no interval)"
     return f"{signed_words(row.value)} [{signed_words(row.low)}, {signed_words(row.high)}]"
@@ -159,7 +159,7 @@ def cost_rows(reference: ComparedRun, run: ComparedRun) -> Iterator[tuple[str, s
         ("parameters of a network", count_words, reference.n_parameters, run.n_parameters),
         ("weights on the disk", bytes_words, reference.weights_bytes, run.weights_bytes),
     ):
-        times = f"{two / one:.2g} times" if one and two else ""
+        times = "" if not one or not two else "the same" if one == two else f"{two / one:.2g} times"
         yield what, words(one), words(two), times
 
 

@@ -114,14 +114,14 @@ def advantages(panels: Sequence[tuple[str, Sequence[Advantage]]], said: str) -> 
         for amount in (False, True)
     ]
     parts = [(title, rows) for title, rows in parts if rows]
-    heights = [len(rows) + 1.6 for _, rows in parts]
+    heights = [len(rows) + 2.1 for _, rows in parts]
     figure = Figure(figsize=(9.0, 0.36 * sum(heights) + 0.5), layout="constrained", dpi=160)
     for axes, (title, rows) in zip(
         figure.subplots(len(parts), 1, squeeze=False, height_ratios=heights)[:, 0], parts, strict=True
     ):
         alike = [row for _, others in parts for row in others if row.amount is rows[0].amount]
         _advantages(axes, rows, reach=max(map(_farthest, alike)))
-        axes.set_title(title, fontsize=11, loc="left", parse_math=False)
+        axes.set_title(title, fontsize=11, loc="right", parse_math=False)  # it may be longer than the axes are wide
     figure.supxlabel(said, fontsize=9, color=FAINT, parse_math=False)
     stream = io.BytesIO()
     figure.savefig(stream, format="png", metadata={"Software": None})
@@ -140,7 +140,9 @@ def _advantages(axes: Axes, rows: Sequence[Advantage], *, reach: float) -> None:
         axes.plot([row.value], [place], "o", color=row.colour, markerfacecolor=filled, markersize=7)
     axes.axvline(0, color="black", linewidth=1)
     reach = 1.1 * reach or 0.1
-    axes.set(xlim=(-reach, reach), ylim=(len(rows) - 0.4, -0.6))
+    axes.set(xlim=(-reach, reach), ylim=(len(rows) - 0.4, -1.1))
+    for words, side, colour in (("worse  ", "right", WARM), ("  better", "left", LINE)):
+        axes.text(0, -0.75, words, ha=side, va="center", fontsize=9, color=colour)
     axes.set_yticks(range(len(rows)), [row.words for row in rows], fontsize=9)
     axes.tick_params(axis="x", labelsize=8)
     axes.grid(visible=True, axis="x", color="#e0e0e0", linewidth=0.5)
