@@ -104,6 +104,8 @@ def read_run(folder: Path, *, name: str) -> FinishedRun:
             )
     evaluation = _evaluation(folder / EVALUATION, name)
     data = evaluation.data
+    if data.task == "reconstruction":
+        raise InputError(f"{name}: it answers with {data.task}; labels and marks are what runs are compared by.")
     answers = Answers(name, folder / PREDICTIONS, data.task, data.classes)
     manifest = Manifest(data.name, "run", data.task, data.classes, tuple(answers.cases))
     threshold: Threshold = DEFAULT_THRESHOLD if evaluation.threshold is None else evaluation.threshold
