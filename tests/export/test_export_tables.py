@@ -89,6 +89,14 @@ def test_the_overlap_with_the_truth_is_that_of_the_masks(tmp_path: Path, marked:
     assert table.loc[0, "truth_iou"] == 0.5
 
 
+def test_a_model_that_marks_gets_a_table_of_marks_also_where_it_scores_the_image(
+    tmp_path: Path, marked: Reading
+) -> None:
+    scored = replace(marked, prediction=replace(marked.prediction, scores={"tumour": 0.87, "cyst": 0.5}))
+    tables = [write_predictions_csv(tmp_path / "p.csv", [one]).read_bytes() for one in (marked, scored)]
+    assert tables[0] == tables[1]
+
+
 def test_without_truth_the_overlap_stays_empty(tmp_path: Path, marked: Reading) -> None:
     table = pd.read_csv(write_predictions_csv(tmp_path / "p.csv", [replace(marked, truth=None)]))
     assert table["truth_iou"].isna().all()

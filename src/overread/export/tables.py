@@ -66,10 +66,9 @@ def write_predictions_csv(path: Path, readings: Sequence[Reading]) -> Path:
     Raises:
         InputError: where two readings give scores to different classes, or a score is not a number.
     """
-    if any(reading.prediction.scores for reading in readings):
-        columns, rows = _label_table(readings)
-    else:
-        columns, rows = _mark_table(readings)
+    marked = any(reading.marks or reading.true_marks is not None for reading in readings)
+    labelled = any(reading.prediction.scores for reading in readings)  # a model that marks may give these too
+    columns, rows = _label_table(readings) if labelled and not marked else _mark_table(readings)
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
