@@ -236,6 +236,15 @@ def test_runs_of_another_task_are_refused(image: ImageRef, tmp_path: Path) -> No
         pipeline.compare(runs, tmp_path / "out")
 
 
+def test_restored_images_are_no_answers_to_compare(image: ImageRef, tmp_path: Path) -> None:
+    manifest = data_set("single-label", image)
+    run = written(tmp_path / "a", manifest, answers_to(manifest, 1))
+    told_there = (run / "evaluation.json").read_text()
+    (run / "evaluation.json").write_text(told_there.replace('"single-label"', '"reconstruction"'))
+    with pytest.raises(InputError, match="a: it answers with reconstruction; labels and marks are what"):
+        read_run(run, name="a")
+
+
 def test_a_comparison_takes_two_finished_runs_and_a_new_folder(image: ImageRef, tmp_path: Path) -> None:
     manifest = data_set("boxes", image)
     run = written(tmp_path / "a", manifest, answers_to(manifest, 1))
