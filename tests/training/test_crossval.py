@@ -16,7 +16,8 @@ from overread.data.prepared import PreparedImages
 from overread.data.section import AugmentationSection, DataSection
 from overread.data.split import Fold, folds_of
 from overread.image import Image
-from overread.models.contract import Batch, Model, Output
+from overread.models.cnn import Cnn
+from overread.models.contract import Batch, Model, Output, Shape
 from overread.preprocessing.section import step_from
 from overread.preprocessing.step import Step, prepare
 from overread.progress import Progress, Silent
@@ -200,6 +201,21 @@ def test_without_a_validation_part_nobody_judges_and_the_last_epoch_is_kept(mani
     assert judge.asked == []
     assert result.fitted.epoch == 1
     assert [record.score for record in result.fitted.history] == [None, None]
+
+
+def test_the_time_of_a_fold_counts_what_was_learned_before_the_labels_and_before_an_interruption(
+    manifest, tmp_path
+) -> None:
+    def build() -> Cnn:
+        settings = Cnn.Settings(backbone="test_efficientnet", weights="none")
+        return Cnn.build(settings, Shape("single-label", manifest.classes, 1))
+
+    keys = [case.case_id for case in manifest.cases]
+    how: dict[str, Any] = {"build": build, "pretraining": PretrainingSection(epochs=1)}
+    fold = Fold(0, tuple(keys[:10]), (), tuple(keys[10:]))
+    (first,), (again,) = (fitted(manifest, [fold], tmp_path, **how) for _ in range(2))
+    assert first.seconds > first.fitted.seconds == sum(record.seconds for record in first.fitted.history) > 0
+    assert again.seconds == first.seconds  # nothing was learned anew
 
 
 class Stop(Silent):

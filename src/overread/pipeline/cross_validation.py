@@ -170,7 +170,7 @@ def _bundle(
             n_validation=len(fold.fold.validation),
             n_test=len(fold.fold.test),
             n_parameters=sum(weights.numel() for weights in fold.model.parameters()),
-            training_seconds=fold.fitted.seconds,
+            training_seconds=fold.seconds,
         )
         for fold in results.fitted
     )

@@ -39,12 +39,14 @@ class FittedFold:
         steps: the preprocessing with the numbers learned from the fold's training part.
         model: with the weights of the kept epoch.
         fitted: these weights, and how training went.
+        seconds: that all learning took, what came before the labels included.
     """
 
     fold: Fold
     steps: tuple[Step, ...]
     model: Model
     fitted: Fitted
+    seconds: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,8 +116,9 @@ def _fit_fold(
         fill_slices=model.takes_sequences,
     )
     folder.mkdir(parents=True, exist_ok=True)
+    seconds = 0.0
     if plan.pretraining.epochs:
-        pretrain(
+        seconds = pretrain(
             model,
             batches,
             section=plan.pretraining,
@@ -139,7 +142,7 @@ def _fit_fold(
         progress=progress,
     )
     model.load_state_dict(fitted.weights)
-    return FittedFold(fold, steps, model, fitted)
+    return FittedFold(fold, steps, model, fitted, seconds + fitted.seconds)
 
 
 def _as_read(cases: Sequence[Case]) -> Iterator[Image]:

@@ -26,7 +26,7 @@ def pretrain(
     checkpoint: Path,
     what: str,
     progress: Progress,
-) -> None:
+) -> float:
     """Teach the levels of a model, in place, to hold what it takes to give an image back without its noise.
 
     This is the denoising autoencoder of Vincent et al. (ICML 2008): a decoder is put behind the coarsest level, both
@@ -42,6 +42,9 @@ def pretrain(
         checkpoint: file that is written after every epoch.
         what: what to call the work in the progress shown.
         progress: shows it.
+
+    Returns:
+        The seconds that it took, those before an interruption included.
     """
     learner = _learner(model, next(batches.epoch(0)).images[:2], noise=section.noise)
     how = TrainingSection(
@@ -65,6 +68,7 @@ def pretrain(
         progress=progress,
     )
     learner.load_state_dict(fitted.weights)
+    return fitted.seconds
 
 
 class _Levels(nn.Module):
