@@ -123,6 +123,14 @@ def test_several_labels_need_patients_with_and_without_each():
     assert list(found) == ["class-without-cases"]
 
 
+def test_a_label_that_nobody_answered_for_any_case_is_an_error_because_it_could_not_be_learned():
+    cases = tuple(Case(f"c{n}", f"p{n}", NOWHERE, labels={"x": n % 2 == 0, "y": None}) for n in range(12))
+    found = _found(Manifest("made", "table", "multi-label", ("x", "y", "z"), cases), folds=3)
+    assert list(found) == ["label-never-known"]
+    assert found["label-never-known"].where == ("y", "z")
+    assert found["label-never-known"].severity == "error"
+
+
 def test_a_patient_in_two_splits_is_an_error_that_does_not_name_the_patient():
     two = _labelled(["x", "y"])
     leak = two.with_cases(

@@ -62,11 +62,22 @@ def recipe(text: str) -> Recipe:
             "augmentation.quarter_turns: images of 64 x 96 px",
         ),
         (SEVERAL, '[model]\nloss = "cross-entropy"', "model.loss: 'cross-entropy' is for data where one class applies"),
-        (LABELS, '[model]\nloss = "focal"', "model: No loss is called 'focal'"),
+        (LABELS, '[model]\nloss = "vocal"', "model: No loss is called 'vocal'. Did you mean 'focal'"),
+        (LABELS, "[model]\nfocal_gamma = 1.0", "model.focal_gamma: only the loss focal .*here .*'cross-entropy'"),
         (LABELS, '[model]\nbackbone = "resnet81"', "model.backbone: timm has no network 'resnet81'"),
         (LABELS, '[model]\nweights = "gone.pth"', "model.weights: .*gone.pth"),
         (LABELS, '[training]\noptimiser = "adamww"', "training: .* 'adamww'. Did you mean 'adamw'"),
         (LABELS, '[training]\nschedule = "cosin"', "training: .* 'cosin'. Did you mean 'cosine'"),
+        (
+            LABELS,
+            "[data]\nvalidation = 0.0",
+            "training.keep: 'best' .*data.validation = 0 makes none. Set keep = .last",
+        ),
+        (
+            LABELS,
+            '[data]\nvalidation = 0.0\n[training]\nkeep = "last"\nstop_after = 3',
+            "training.stop_after: the validation part says when to stop",
+        ),
     ],
 )
 def test_what_does_not_fit_is_named_with_the_setting_to_change(manifest: Manifest, text: str, said: str) -> None:
@@ -77,6 +88,8 @@ def test_what_does_not_fit_is_named_with_the_setting_to_change(manifest: Manifes
 def test_what_fits_passes() -> None:
     check_family(recipe('[model]\nfamily = "cnn"\n[inference]\nmirrored = true'), LABELS)
     check_family(recipe('[model]\nfamily = "mask-rcnn"\n[augmentation]\nquarter_turns = true'), BOXES)
+    check_family(recipe('[training]\nstop_after = 3'), LABELS)
+    check_family(recipe('[data]\nvalidation = 0.0\n[training]\nkeep = "last"'), LABELS)
 
 
 @pytest.fixture

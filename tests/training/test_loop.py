@@ -143,6 +143,74 @@ def test_a_training_that_was_killed_goes_on_to_the_same_bits(tmp_path: Path, opt
     assert batches.asked == [2, 3, 4]
 
 
+@pytest.mark.parametrize("judge", [scored, None])
+def test_on_plateau_goes_on_to_the_same_bits_because_its_past_is_in_the_checkpoint(tmp_path: Path, judge: Any) -> None:
+    how = {"schedule": "on-plateau", "patience": 1, "epochs": 8, "warmup_epochs": 0, "learning_rate": 0.5}
+    expected = fit_tiny(tmp_path / "whole.safetensors", score=judge, **how)
+    path = tmp_path / "killed.safetensors"
+    for epoch in (2, 5, 7):
+        with pytest.raises(Killed):
+            fit_tiny(path, score=judge, progress=KillsAfter(epoch), **how)
+    assert_same(fit_tiny(path, score=judge, **how), expected)
+    assert len({record.learning_rate for record in expected.history}) > 1  # it fell
+
+
+def test_on_plateau_goes_by_the_validation_score_and_by_the_loss_where_nobody_judges(tmp_path: Path) -> None:
+    how = {"schedule": "on-plateau", "patience": 2, "epochs": 6, "warmup_epochs": 0, "learning_rate": 0.01}
+    judge, _ = by_epoch([0.5, 0.4, 0.4, 0.6, 0.5, 0.5])
+    judged = fit_tiny(tmp_path / "a.safetensors", score=judge, keep="last", **how)
+    assert [record.learning_rate for record in judged.history] == pytest.approx([0.01] * 3 + [0.001] * 3)
+    alone = fit_tiny(tmp_path / "b.safetensors", **{**how, "epochs": 10})
+    theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.01), patience=1, threshold=0.0
+    )
+    for record in alone.history:
+        assert record.learning_rate == pytest.approx(theirs.get_last_lr()[0])
+        theirs.step(record.loss)
+    assert len({record.learning_rate for record in alone.history}) > 1
+
+
+@pytest.mark.parametrize("keep", ["best", "last"])
+@pytest.mark.parametrize(
+    ("scores", "last"),
+    [
+        ([0.1, 0.9, 0.3, 0.2, 0.95], 3),
+        ([0.1, 0.2, 0.2, 0.3, 0.3], 4),
+        ([0.0, 0.0, None, 0.0, 0.0], 4),  # nothing was found yet: it may still come
+        ([0.5, None, None, 0.9, 0.9], 2),
+    ],
+)
+def test_training_stops_after_so_many_epochs_without_a_better_score(
+    tmp_path: Path, scores: list, last: int, keep: str
+) -> None:
+    judge, shown = by_epoch(scores)
+    found = fit_tiny(tmp_path / "c.safetensors", score=judge, stop_after=2, keep=keep)
+    assert [record.score for record in found.history] == scores[: last + 1]
+    best = max(range(last + 1), key=lambda epoch: (scores[epoch] or 0, -epoch if scores[epoch] else epoch))
+    assert found.epoch == (last if keep == "last" else best)
+    assert all(torch.equal(found.weights[name], value) for name, value in shown[found.epoch].items())
+
+
+def test_a_training_that_was_stopped_does_not_go_on_when_asked_again(tmp_path: Path) -> None:
+    path = tmp_path / "c.safetensors"
+    judge, _ = by_epoch([0.9, 0.1, 0.1])
+    expected = fit_tiny(path, score=judge, stop_after=2)
+    written = path.read_bytes()
+    batches = Made()
+    assert_same(fit_tiny(path, batches, score=judge, stop_after=2), expected)
+    assert batches.asked == []
+    assert path.read_bytes() == written
+
+
+def test_a_training_that_was_killed_stops_where_it_would_have_stopped(tmp_path: Path) -> None:
+    with pytest.raises(Killed):
+        fit_tiny(tmp_path / "c.safetensors", score=by_epoch([0.9, 0.1])[0], stop_after=3, progress=KillsAfter(2))
+    batches = Made()
+    found = fit_tiny(tmp_path / "c.safetensors", batches, score=by_epoch([0.2, 0.3, 0.95])[0], stop_after=3)
+    assert batches.asked == [2, 3]
+    assert found.epoch == 0
+
+
 @pytest.mark.parametrize("epoch", [1, 4])
 def test_it_goes_on_after_any_epoch_also_without_a_score_and_in_bfloat16(tmp_path: Path, epoch: int) -> None:
     how = {"average": 0.9, "precision": "bf16", "schedule": "step", "step_epochs": 2}

@@ -125,6 +125,11 @@ KINDS: Mapping[str, Kind] = {
     "no-marks": Kind("error", "No case has a mark", "Add annotations."),
     "one-class-only": Kind("error", "All cases are of one class", "Add cases of another; one cannot be told apart."),
     "class-without-cases": Kind("warning", "Classes that no case has", "They cannot be learned or measured."),
+    "label-never-known": Kind(
+        "error",
+        "Labels that no case has an answer to, neither yes nor no",
+        "Fill in what is known, or take the label out of the data set: nothing would say what its scores mean.",
+    ),
     "class-with-few-patients": Kind(
         "warning",
         "Classes that very few patients have",

@@ -151,6 +151,9 @@ def _check_classes(manifest: Manifest, folds: int | None, log: ProblemLog) -> No
         groups = {name: cases}
         if manifest.task == "multi-label":
             groups[f"not {name}"] = [case for case in manifest.cases if case.labels.get(name) is False]
+            if not any(groups.values()):
+                log.add("label-never-known", name)
+                continue
         for group, members in groups.items():
             patients = len({case.patient_id for case in members})
             if not members:

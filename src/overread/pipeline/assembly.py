@@ -24,8 +24,8 @@ def check_family(recipe: Recipe, manifest: Manifest) -> None:
     """Check that a recipe can serve a data set, before any image is looked at.
 
     Raises:
-        RecipeError: a family that cannot serve this truth or cannot be built, augmentation that does not fit, or an
-            unknown optimiser or schedule.
+        RecipeError: a family that cannot serve this truth or cannot be built, augmentation that does not fit, or a
+            training that cannot be.
     """
     family = models.get(recipe.model.family)
     if manifest.task not in family.tasks:
@@ -67,15 +67,30 @@ def check_family(recipe: Recipe, manifest: Manifest) -> None:
             f"pretraining.epochs: '{recipe.model.family}' has no levels that could be trained before. Set it to 0, or "
             f"choose {' or '.join(able)}."
         )
-    try:
-        optimisers.get(recipe.training.optimiser)
-        schedules.get(recipe.training.schedule)
-    except UnknownName as error:
-        raise RecipeError(f"training: {error}") from error
+    _check_training(recipe)
     try:
         build_model(recipe, Shape(manifest.task, manifest.classes, 1, family.axes[0]))
     except UnknownName as error:
         raise RecipeError(f"model: {error}") from error
+
+
+def _check_training(recipe: Recipe) -> None:
+    training = recipe.training
+    try:
+        optimisers.get(training.optimiser)
+        schedules.get(training.schedule)
+    except UnknownName as error:
+        raise RecipeError(f"training: {error}") from error
+    if not recipe.data.validation and training.stop_after is not None:
+        raise RecipeError(
+            "training.stop_after: the validation part says when to stop, and data.validation = 0 makes none. Set a "
+            "share such as data.validation = 0.15, or leave stop_after out."
+        )
+    if not recipe.data.validation and training.keep == "best":
+        raise RecipeError(
+            "training.keep: 'best' chooses the epoch by the validation part, and data.validation = 0 makes none. Set "
+            'keep = "last", or a share such as data.validation = 0.15.'
+        )
 
 
 def check_axes(recipe: Recipe, shape: Shape) -> None:

@@ -111,7 +111,8 @@ def fit(
         seed: of this fold.
         fabric: device and precision.
         checkpoint: file that is written after every epoch; deleting it starts anew.
-        score: judges a model on the validation part, in [0, 1], higher is better; None keeps the last epoch.
+        score: judges a model on the validation part, in [0, 1], higher is better; None, where there is none, keeps the
+            last epoch.
         what: what to call the work in the progress shown.
         progress: shows it.
 
@@ -125,21 +126,45 @@ def fit(
         averaged.to(fabric.device)
     run = _Run(model, averaged, optimiser)
     history, best = _resume(run, checkpoint)
+    if section.keep == "last" and section.stop_after is None and section.schedule != "on-plateau":
+        score = None  # nothing asks for it
     for epoch in progress.track(range(len(history), section.epochs), what=what, total=section.epochs - len(history)):
+        waits = epochs_without_better([-record.loss if score is None else record.score for record in history])
+        if section.stop_after is not None and score is not None and waits and waits[-1] >= section.stop_after:
+            progress.say(f"{what}: stopped, no better validation score in {waits[-1]} epochs")
+            break
         started = time.perf_counter()
         torch.manual_seed(seed_for(seed, "epoch", epoch))
-        losses = _one_epoch(run, batches, epoch, section=section, fabric=fabric)
+        losses = _one_epoch(run, batches, epoch, waits, section=section, fabric=fabric)
         judged = run.judged
-        value = None if score is None or section.keep == "last" else score(judged)
-        rate = learning_rate(epoch + 1, section)
+        value = None if score is None else score(judged)
+        rate = learning_rate(epoch + 1, section, waits)
         history.append(EpochRecord(epoch, losses, rate, value, time.perf_counter() - started))
-        if best is None or _better(value, history[best[0]].score):
+        if best is None or section.keep == "last" or _better(value, history[best[0]].score):
             best = epoch, {name: tensor.detach().cpu().clone() for name, tensor in judged.state_dict().items()}
         _save(run, checkpoint, history, best)
         shown = "" if value is None else f", validation {value:.4f}"
         progress.say(f"{what}: epoch {epoch + 1} of {section.epochs}, loss {history[-1].loss:.4f}{shown}")
     assert best is not None
     return Fitted(best[1], best[0], tuple(history))
+
+
+def epochs_without_better(worths: Sequence[float | None]) -> list[int]:
+    """After each epoch, how many have gone by since the best so far.
+
+    Args:
+        worths: validation score of each epoch, or its loss with a minus. Until one is above 0, the later is the better.
+
+    >>> epochs_without_better([0.0, 0.0, 0.7, 0.6, None, 0.8])
+    [0, 0, 0, 1, 2, 0]
+    """
+    waits: list[int] = []
+    best: float | None = None
+    for worth in worths:
+        better = _better(worth, best)
+        best = worth if better else best
+        waits.append(0 if better else waits[-1] + 1)
+    return waits
 
 
 def _better(score: float | None, best: float | None) -> bool:
@@ -172,12 +197,14 @@ def _averaged(model: Model, decay: float) -> AveragedModel:
     return AveragedModel(model, multi_avg_fn=move)
 
 
-def _one_epoch(run: _Run, batches: Epochs, epoch: int, *, section: TrainingSection, fabric: Fabric) -> dict[str, float]:
+def _one_epoch(
+    run: _Run, batches: Epochs, epoch: int, waits: Sequence[int], *, section: TrainingSection, fabric: Fabric
+) -> dict[str, float]:
     run.model.train()
     sums: dict[str, float] = {}
     for index, batch in enumerate(batches.epoch(epoch)):
         for group in run.optimiser.param_groups:
-            group["lr"] = learning_rate(epoch + index / len(batches), section)
+            group["lr"] = learning_rate(epoch + index / len(batches), section, waits)
         with fabric.autocast():  # Fabric's wrapper gives a single device's model its precision only in `forward`
             losses = run.model.loss(batch.to(fabric.device))
         total = torch.stack(list(losses.values())).sum()

@@ -37,8 +37,11 @@ class TrainingSection(BaseModel):
         learning_rate: at its peak.
         weight_decay: pull of the weights towards zero.
         schedule: a name of the catalogue of schedules.
-        warmup_epochs: over which the learning rate rises to its peak.
+        warmup_epochs: over which the learning rate rises to its peak; "one-cycle" has a rise of its own instead.
         step_epochs: for the schedule "step": after how many epochs the rate falls to a tenth.
+        patience: for the schedule "on-plateau": after how many epochs without a better validation score (a lower loss,
+            where there is no validation part) the rate falls to a tenth.
+        stop_after: ends the training after so many epochs without a better validation score; None goes on to the last.
         clip_norm: longest gradient; None does not clip.
         average: decay of an exponential moving average of the weights, such as 0.999; None keeps the weights.
         keep: "best" keeps the epoch with the best validation score, "last" the last one.
@@ -55,6 +58,8 @@ class TrainingSection(BaseModel):
     schedule: str = "cosine"
     warmup_epochs: Annotated[float, Field(ge=0, le=1000)] = 1.0
     step_epochs: Annotated[int, Field(ge=1, le=100_000)] = 10
+    patience: Annotated[int, Field(ge=1, le=100_000)] = 5
+    stop_after: Annotated[int, Field(ge=1, le=100_000)] | None = None
     clip_norm: Annotated[float, Field(gt=0, le=1e6)] | None = 5.0
     average: Annotated[float, Field(gt=0, lt=1)] | None = None
     keep: Literal["best", "last"] = "best"
