@@ -144,6 +144,76 @@ def test_a_case_that_is_left_out_in_one_epoch_has_its_turn_in_another(folder, im
     assert len(seen) == 5
 
 
+def uneven(folder: Path, task: str = "single-label") -> Manifest:
+    """Twelve cysts, two stones, one tumour."""
+    manifest = manifest_of(folder, 15, task)
+    names = ["cyst"] * 12 + ["stone"] * 2 + ["tumour"]
+    cases = []
+    for case, own in zip(manifest.cases, names, strict=True):
+        if manifest.marks_lesions:
+            cases.append(replace(case, marks=(Finding(own, Region((2, 2, 20, 20))),)))
+        else:
+            cases.append(replace(case, labels={name: name == own for name in CLASSES}))
+    return manifest.with_cases(tuple(cases))
+
+
+def test_unless_it_is_asked_for_no_case_weighs_more_than_another(folder, images) -> None:
+    assert all(batch.weights is None for batch in batches_of(uneven(folder), images).epoch(0))
+
+
+def test_weights_come_from_these_cases_and_follow_them_into_their_batch(folder, images) -> None:
+    batches = batches_of(uneven(folder), images, balance="weights")
+    each = {0: 15 / (3 * 12), 1: 15 / (3 * 2), 2: 15 / 3}
+    seen = 0
+    for batch in batches.epoch(0):
+        assert batch.weights is not None
+        assert batch.weights.tolist() == pytest.approx([each[one] for one in batch.labels.tolist()])
+        seen += len(batch.case_ids)
+    assert seen == 15
+
+
+def test_weights_of_several_labels_stand_beside_each_of_them(folder, images) -> None:
+    manifest = replace(uneven(folder), task="multi-label")
+    unknown = replace(manifest.cases[0], labels={"cyst": True, "stone": None, "tumour": None})
+    manifest = manifest.with_cases((unknown, *manifest.cases[1:]))
+    each = torch.tensor([3 / 12, 12 / 2, 13 / 1])  # absent by present, of what is known
+    for batch in batches_of(manifest, images, balance="weights").epoch(0):
+        assert batch.weights is not None
+        torch.testing.assert_close(batch.weights, torch.where(batch.labels == 1, each, 1.0))
+
+
+@pytest.mark.parametrize("task", ["single-label", "boxes"])
+def test_sampling_shows_each_class_equally_often_in_epochs_as_long_as_before(folder, images, task) -> None:
+    manifest = uneven(folder, task)
+    names = {case.case_id: case.truth_marks[0].label if task == "boxes" else case.label for case in manifest.cases}
+    plain, drawn = batches_of(manifest, images, balance="none"), batches_of(manifest, images, balance="sampling")
+    assert len(plain) == len(drawn)
+    shown = [names[key] for epoch in range(40) for batch in drawn.epoch(epoch) for key in batch.case_ids]
+    assert len(shown) == sum(len(batch.case_ids) for epoch in range(40) for batch in plain.epoch(epoch))
+    for name in CLASSES:
+        assert shown.count(name) / len(shown) == pytest.approx(1 / 3, abs=0.06)
+
+
+def test_what_is_drawn_is_the_same_for_the_same_epoch_and_another_for_others(folder, images) -> None:
+    first, second = (batches_of(uneven(folder), images, balance="sampling") for _ in range(2))
+    next(first.epoch(1))
+    assert same(list(first.epoch(3)), list(second.epoch(3)))
+    orders = {tuple(key for batch in first.epoch(epoch) for key in batch.case_ids) for epoch in range(5)}
+    assert len(orders) == 5
+
+
+def test_a_case_that_is_drawn_again_in_an_epoch_is_varied_in_another_way(folder, images) -> None:
+    drawn = batches_of(uneven(folder), images, balance="sampling").epoch(0)
+    copies = [
+        image
+        for batch in drawn
+        for key, image in zip(batch.case_ids, batch.images, strict=True)
+        if key == "case-14"  # the only tumour
+    ]
+    assert len(copies) > 1
+    assert all(not torch.equal(copies[0], other) for other in copies[1:])
+
+
 def test_without_augmentation_a_batch_is_what_preprocessing_gives(folder, images) -> None:
     manifest = manifest_of(folder, 4, "masks")
     steps = (step_from({"step": "resize", "height": 64, "width": 64}), step_from({"step": "min-max"}))

@@ -78,6 +78,11 @@ def recipe(text: str) -> Recipe:
             '[data]\nvalidation = 0.0\n[training]\nkeep = "last"\nstop_after = 3',
             "training.stop_after: the validation part says when to stop",
         ),
+        (
+            BOXES,
+            '[model]\nfamily = "mask-rcnn"\n[training]\nbalance = "weights"',
+            "training.balance: 'weights' is for labels of whole images; 'set' has boxes. Use 'sampling'",
+        ),
     ],
 )
 def test_what_does_not_fit_is_named_with_the_setting_to_change(manifest: Manifest, text: str, said: str) -> None:
@@ -88,8 +93,9 @@ def test_what_does_not_fit_is_named_with_the_setting_to_change(manifest: Manifes
 def test_what_fits_passes() -> None:
     check_family(recipe('[model]\nfamily = "cnn"\n[inference]\nmirrored = true'), LABELS)
     check_family(recipe('[model]\nfamily = "mask-rcnn"\n[augmentation]\nquarter_turns = true'), BOXES)
-    check_family(recipe('[training]\nstop_after = 3'), LABELS)
+    check_family(recipe('[training]\nstop_after = 3\nbalance = "weights"'), LABELS)
     check_family(recipe('[data]\nvalidation = 0.0\n[training]\nkeep = "last"'), LABELS)
+    check_family(recipe('[model]\nfamily = "mask-rcnn"\n[training]\nbalance = "sampling"'), BOXES)
 
 
 @pytest.fixture

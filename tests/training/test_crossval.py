@@ -36,12 +36,15 @@ class Line(Model):
         super().__init__()
         self.line = nn.Linear(2, 2)
         self.seen: set[str] = set()
+        self.weights: dict[str, float] = {}
 
     def _logits(self, images: Tensor) -> Tensor:
         return self.line(torch.stack([images.mean((1, 2, 3)), images.std((1, 2, 3))], 1))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         self.seen |= set(batch.case_ids)
+        if batch.weights is not None:
+            self.weights |= dict(zip(batch.case_ids, batch.weights.tolist(), strict=True))
         return {"label": nn.functional.cross_entropy(self._logits(batch.images), batch.labels)}
 
     def predict(self, images: Tensor) -> Output:
@@ -159,6 +162,24 @@ def test_a_model_learns_from_its_fit_part_is_judged_on_its_validation_part_and_n
             assert steps == result.steps
         looked_at = {patients[key] for key in (*result.model.seen, *fold.validation)}
         assert not looked_at & {patients[key] for key in fold.test}
+
+
+def test_classes_are_weighed_by_the_fit_part_of_their_fold_alone(manifest, folds, tmp_path) -> None:
+    labels = {case.case_id: case.label for case in manifest.cases}
+    training = TrainingSection(epochs=1, batch_size=4, balance="weights")
+    for fold, result in zip(folds, fitted(manifest, folds, tmp_path, training=training), strict=True):
+        own = [labels[key] for key in fold.fit]
+        assert isinstance(result.model, Line)
+        assert len(result.model.weights) >= len(fold.fit) - 1
+        for key, weight in result.model.weights.items():
+            assert weight == pytest.approx(len(own) / (2 * own.count(labels[key])))
+
+
+def test_sampling_draws_from_the_fit_part_alone(manifest, folds, tmp_path) -> None:
+    training = TrainingSection(epochs=4, batch_size=4, balance="sampling")
+    (result,) = fitted(manifest, folds[:1], tmp_path, training=training)
+    assert isinstance(result.model, Line)
+    assert set() < result.model.seen <= set(folds[0].fit)
 
 
 def test_the_network_is_fed_with_the_steps_of_its_own_fold(manifest, folds, tmp_path, monkeypatch) -> None:

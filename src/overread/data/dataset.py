@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -10,11 +11,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from overread.data.augment import augment
+from overread.data.balance import class_weights, shares_of, weights_of
 from overread.data.inputs import input_of, slices_of
 from overread.data.manifest import Case, Manifest
 from overread.data.marks import PreparedMarks, prepared_marks
 from overread.data.prepared import PreparedImages
-from overread.data.section import AugmentationSection
+from overread.data.section import AugmentationSection, Balance
 from overread.errors import InputError
 from overread.image import Axes
 from overread.models.contract import Batch, Truths
@@ -38,6 +40,7 @@ class CaseBatches:
         axes: of the images (see `models.contract.Shape`).
         fill_slices: whether sequences of different length are filled up to the longest of their batch.
         seed: of shuffling and augmentation.
+        balance: what is done where classes are unequally common; learned from these cases alone.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class CaseBatches:
         seed: int,
         axes: Axes = 2,
         fill_slices: bool = False,
+        balance: Balance = "none",
     ) -> None:
         self._manifest = manifest
         self._cases = tuple(cases)
@@ -63,6 +67,10 @@ class CaseBatches:
         self._axes = axes
         self._fill_slices = fill_slices
         self._marks: dict[str, PreparedMarks] = {}
+        self._shares = shares_of(cases, manifest) if balance == "sampling" else None
+        self._weights: Tensor | None = None
+        if balance == "weights":
+            self._weights = class_weights(targets_of(cases, manifest), len(manifest.classes))
 
     def __len__(self) -> int:
         """Batches an epoch; a last one of a single case is left out, because batch norm cannot bear it."""
@@ -71,13 +79,24 @@ class CaseBatches:
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """The batches of one epoch, in an order of their own."""
-        order = np.random.default_rng(seed_for(self._seed, "order", number)).permutation(len(self._cases))
+        drawn = self._drawn(number)
         for index in range(len(self)):
-            chosen = order[index * self._batch_size : (index + 1) * self._batch_size]
-            yield self._batch([self._cases[i] for i in chosen], number)
+            yield self._batch(drawn[index * self._batch_size : (index + 1) * self._batch_size], number)
 
-    def _batch(self, cases: Sequence[Case], epoch: int) -> Batch:
-        images, truths = zip(*(self._sample(case, epoch) for case in cases), strict=True)
+    def _drawn(self, epoch: int) -> list[tuple[Case, int]]:
+        """The cases of an epoch in their order, each with how often it was drawn before in this epoch."""
+        n, rng = len(self._cases), np.random.default_rng(seed_for(self._seed, "order", epoch))
+        order = rng.permutation(n) if self._shares is None else rng.choice(n, n, p=self._shares)
+        before = Counter[int]()
+        drawn = []
+        for number in order.tolist():
+            drawn.append((self._cases[number], before[number]))
+            before[number] += 1
+        return drawn
+
+    def _batch(self, drawn: Sequence[tuple[Case, int]], epoch: int) -> Batch:
+        cases = [case for case, _ in drawn]
+        images, truths = zip(*(self._sample(case, epoch, before) for case, before in drawn), strict=True)
         lengths = None
         if self._fill_slices:
             lengths = torch.tensor([image.shape[1] for image in images])
@@ -89,15 +108,17 @@ class CaseBatches:
                 f"and width{' and slices' if self._axes == 3 else ', or set augmentation.crop'}."
             )
         marks = self._manifest.marks_lesions
+        targets = targets_of(cases, self._manifest) if self._manifest.labels_images else None
         return Batch(
             images=torch.stack(images),
             case_ids=tuple(case.case_id for case in cases),
-            targets=targets_of(cases, self._manifest) if self._manifest.labels_images else None,
+            targets=targets,
             truths=truths if marks else None,
             lengths=lengths,
+            weights=None if targets is None or self._weights is None else weights_of(targets, self._weights),
         )
 
-    def _sample(self, case: Case, epoch: int) -> tuple[Tensor, Truths | None]:
+    def _sample(self, case: Case, epoch: int, before: int) -> tuple[Tensor, Truths | None]:
         image = input_of(case, self._steps, self._images)
         marks = None
         if self._manifest.marks_lesions:
@@ -106,7 +127,8 @@ class CaseBatches:
                     case, image, self._manifest.classes, masks=self._manifest.task == "masks"
                 )
             marks = self._marks[case.case_id]
-        rng = np.random.default_rng(seed_for(self._seed, "augment", epoch, case.case_id))
+        again = (before,) if before else ()  # a case that is drawn again in an epoch is varied in another way
+        rng = np.random.default_rng(seed_for(self._seed, "augment", epoch, case.case_id, *again))
         return augment(slices_of(image, self._axes), marks, self._augmentation, rng)
 
 

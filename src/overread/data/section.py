@@ -9,6 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 _Zoom = Annotated[float, Field(ge=0.1, le=10)]
 
 
+Balance = Literal["none", "weights", "sampling"]
+"""What is done where classes are unequally common (see `TrainingSection`)."""
+
+
 class DataSection(BaseModel):
     """How the data set is parted.
 
@@ -18,7 +22,7 @@ class DataSection(BaseModel):
         folds: how many, for "k-fold".
         held_out: which share, for "hold-out".
         validation: share of the *training* part that chooses the epoch; it is never part of what is reported.
-            0 keeps the last epoch.
+            0 makes none; training.keep is then "last".
         truth: "given": the data set's own labels or marks are learned. "images": the images themselves are, which a
             model shall give back without their noise; labels and marks are not looked at.
     """

@@ -67,14 +67,14 @@ def check_family(recipe: Recipe, manifest: Manifest) -> None:
             f"pretraining.epochs: '{recipe.model.family}' has no levels that could be trained before. Set it to 0, or "
             f"choose {' or '.join(able)}."
         )
-    _check_training(recipe)
+    _check_training(recipe, manifest)
     try:
         build_model(recipe, Shape(manifest.task, manifest.classes, 1, family.axes[0]))
     except UnknownName as error:
         raise RecipeError(f"model: {error}") from error
 
 
-def _check_training(recipe: Recipe) -> None:
+def _check_training(recipe: Recipe, manifest: Manifest) -> None:
     training = recipe.training
     try:
         optimisers.get(training.optimiser)
@@ -90,6 +90,11 @@ def _check_training(recipe: Recipe) -> None:
         raise RecipeError(
             "training.keep: 'best' chooses the epoch by the validation part, and data.validation = 0 makes none. Set "
             'keep = "last", or a share such as data.validation = 0.15.'
+        )
+    if training.balance == "weights" and manifest.task not in ("single-label", "multi-label"):
+        raise RecipeError(
+            f"training.balance: 'weights' is for labels of whole images; '{manifest.name}' has {manifest.task}. Use "
+            "'sampling' or 'none'."
         )
 
 

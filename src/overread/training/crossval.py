@@ -114,6 +114,7 @@ def _fit_fold(
         seed=seed,
         axes=plan.axes,
         fill_slices=model.takes_sequences,
+        balance=plan.training.balance,
     )
     folder.mkdir(parents=True, exist_ok=True)
     seconds = 0.0

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from overread.data.section import Balance
+
 _Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -44,6 +46,9 @@ class TrainingSection(BaseModel):
         stop_after: ends the training after so many epochs without a better validation score; None goes on to the last.
         clip_norm: longest gradient; None does not clip.
         average: decay of an exponential moving average of the weights, such as 0.999; None keeps the weights.
+        balance: what is done where classes are unequally common; scores then no longer follow how common a class is.
+            "weights": cases of a rare class count more in the loss. "sampling": they are shown more often, so that all
+            classes come equally often; a case with several labels or marks counts for the rarest.
         keep: "best" keeps the epoch with the best validation score, "last" the last one.
         precision: "bf16" computes in bfloat16 where that is safe, "float32" everywhere.
     """
@@ -62,5 +67,6 @@ class TrainingSection(BaseModel):
     stop_after: Annotated[int, Field(ge=1, le=100_000)] | None = None
     clip_norm: Annotated[float, Field(gt=0, le=1e6)] | None = 5.0
     average: Annotated[float, Field(gt=0, lt=1)] | None = None
+    balance: Balance = "none"
     keep: Literal["best", "last"] = "best"
     precision: Literal["float32", "bf16"] = "float32"
