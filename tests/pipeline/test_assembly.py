@@ -81,7 +81,7 @@ def recipe(text: str) -> Recipe:
         (
             BOXES,
             '[model]\nfamily = "mask-rcnn"\n[training]\nbalance = "weights"',
-            "training.balance: 'weights' is for labels of whole images; 'set' has boxes. Use 'sampling'",
+            "training.balance: 'weights' is for labels of whole images.* 'set' has boxes. Use none or sampling",
         ),
     ],
 )

@@ -170,6 +170,18 @@ def test_on_plateau_goes_by_the_validation_score_and_by_the_loss_where_nobody_ju
     assert len({record.learning_rate for record in alone.history}) > 1
 
 
+def test_after_a_fall_weights_move_by_a_tenth_of_what_they_would_have(tmp_path: Path) -> None:
+    how = {"optimiser": "sgd", "weight_decay": 0.0, "warmup_epochs": 0, "epochs": 3, "learning_rate": 0.1}
+    shown = {}
+    for name in ("constant", "on-plateau"):
+        judge, shown[name] = by_epoch([0.5, 0.4, 0.3])
+        fit_tiny(tmp_path / name, Made(1), score=judge, schedule=name, patience=1, **how)
+    straight, fallen = shown["constant"], shown["on-plateau"]
+    assert all(torch.equal(straight[epoch]["line.weight"], fallen[epoch]["line.weight"]) for epoch in (0, 1))
+    steps = [weights[2]["line.weight"] - weights[1]["line.weight"] for weights in (straight, fallen)]
+    torch.testing.assert_close(steps[1], 0.1 * steps[0], rtol=1e-3, atol=1e-6)
+
+
 @pytest.mark.parametrize("keep", ["best", "last"])
 @pytest.mark.parametrize(
     ("scores", "last"),

@@ -91,10 +91,11 @@ def _check_training(recipe: Recipe, manifest: Manifest) -> None:
             "training.keep: 'best' chooses the epoch by the validation part, and data.validation = 0 makes none. Set "
             'keep = "last", or a share such as data.validation = 0.15.'
         )
-    if training.balance == "weights" and manifest.task not in ("single-label", "multi-label"):
+    able = ["none", *["sampling"] * bool(manifest.classes), *["weights"] * manifest.labels_images]
+    if training.balance not in able:
         raise RecipeError(
-            f"training.balance: 'weights' is for labels of whole images; '{manifest.name}' has {manifest.task}. Use "
-            "'sampling' or 'none'."
+            f"training.balance: 'weights' is for labels of whole images, 'sampling' also for marks; '{manifest.name}' "
+            f"has {manifest.task}. Use {' or '.join(able)}."
         )
 
 
