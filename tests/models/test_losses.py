@@ -113,6 +113,19 @@ def test_dice_is_one_minus_twice_the_overlap_by_both_sizes_with_one_right_case_m
     torch.testing.assert_close(found, 1 - shares.mean())
 
 
+def test_dice_and_focal_are_those_of_monai() -> None:
+    from monai.losses import DiceLoss, FocalLoss
+
+    logits, one = torch.tensor([[1.0, -2.0, 0.5], [0.0, 3.0, -1.0], [2.0, 1.0, 0.0]]), torch.tensor([2, 0, 0])
+    shown, several = functional.one_hot(one, 3).float(), torch.tensor([[1.0, 0, 1], [0, 0, 1], [1, 1, 0]])
+    for labels, truth, way in ((one, shown, {"softmax": True}), (several, several, {"sigmoid": True})):
+        theirs = DiceLoss(batch=True, squared_pred=True, smooth_nr=1.0, smooth_dr=1.0, **way)
+        torch.testing.assert_close(losses.get("dice")(logits, labels), theirs(logits[..., None], truth[..., None]))
+    each = FocalLoss(gamma=2.0, use_softmax=True, reduction="none")(logits, shown)
+    torch.testing.assert_close(losses.get("focal")(logits, one), each.sum(1).mean())
+    torch.testing.assert_close(losses.get("focal")(logits, several), FocalLoss(gamma=2.0)(logits, several))
+
+
 def test_dice_leaves_out_a_class_of_which_a_batch_knows_nothing() -> None:
     truth = torch.tensor([[1.0, float("nan"), 0], [0, float("nan"), 1]])
     chosen = [0, 2]
