@@ -120,7 +120,7 @@ def test_every_wrong_key_and_value_is_reported_at_once() -> None:
 
 
 def test_a_key_in_the_wrong_section_is_told_where_it_belongs() -> None:
-    assert "epochs: no such key here; it belongs in [training]." in refusal('name = "a"\nepochs = 3')
+    assert "epochs: no such key here; it belongs in [pretraining] or [training]." in refusal('name = "a"\nepochs = 3')
 
 
 @pytest.mark.parametrize(

@@ -314,5 +314,5 @@ _WORDS = {
 def _unknown_key(key: str, holder: type[BaseModel]) -> str:
     homes = [name for name in Recipe.model_fields if (section := _section(name)) and key in section.model_fields]
     if homes and not issubclass(holder, Step):
-        return f"no such key here; it belongs in [{homes[0]}]."
+        return f"no such key here; it belongs in {' or '.join(f'[{home}]' for home in homes)}."
     return f"no such key. {suggestion(key, list(holder.model_fields))}"

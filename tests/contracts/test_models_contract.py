@@ -19,6 +19,8 @@ SMALL: dict[str, Any] = {
     "weights": "none",
     "dropout": 0.0,
     "width": 16,
+    "depth": 2,
+    "side": 8,
     "anchors": (8, 16, 32, 64, 96),
     "proposals": 30,
     "sampled_regions": 16,
@@ -55,10 +57,8 @@ def channels_and_axes(kind: str) -> tuple[int, Any]:
 
 def settings_of(family: Any, kind: str) -> Any:
     known = {key: value for key, value in SMALL.items() if key in family.Settings.model_fields}
-    if "volume" in kind and family is models.get("cnn"):
-        known |= {"backbone": "resnet10", "width": 0.1}
-    elif family is models.get("cnn"):
-        known.pop("width")
+    if family is models.get("cnn"):
+        known |= {"backbone": "resnet10", "width": 0.1} if "volume" in kind else {"width": 1.0}
     return family.Settings(**known)
 
 

@@ -11,7 +11,7 @@ from overread.errors import RecipeError
 from overread.models.backbones import backbone, freeze
 from overread.models.contract import Axes, Batch, Model, Output, Shape, models
 from overread.models.labelling import Labelling, LabelSettings
-from overread.models.volumetric import levels_of, volumetric
+from overread.models.volumetric import RESIDUAL, levels_of, volumetric
 
 
 @models.add("cnn")
@@ -25,10 +25,8 @@ class Cnn(Model):
         """Settings of the family "cnn".
 
         Args:
-            backbone: timm's name of the network, for volumes "resnet10", "resnet18" or "resnet34"; None takes
-                "tf_efficientnet_lite0", for volumes "resnet10".
-            weights: "imagenet" (packaged, offline), "none", or the path of a weights file; None takes "imagenet", for
-                volumes "none".
+            backbone: timm's name of the network; for volumes "resnet10", "resnet18" or "resnet34".
+            weights: "imagenet" (packaged, offline), "none", or the path of a weights file; for volumes "none".
             frozen: how many of the first feature levels (stride 2, 4, 8 ...) keep the weights they start with, which
                 saves time and may help where images are few; only sensible with weights that were trained before,
                 and for flat images only.
@@ -36,10 +34,10 @@ class Cnn(Model):
             dropout: share of the last features that is left out while training.
         """
 
-        backbone: str | None = None
-        weights: str | None = None
+        backbone: str = "tf_efficientnet_lite0"
+        weights: str = "imagenet"
         frozen: Annotated[int, Field(ge=0, le=5)] = 0
-        width: Annotated[float, Field(ge=0.05, le=2)] | None = None
+        width: Annotated[float, Field(ge=0.05, le=2)] = 1.0
         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
 
     def __init__(self, network: nn.Module, labelling: Labelling, axes: Axes) -> None:
@@ -76,11 +74,11 @@ class Cnn(Model):
 
 
 def _flat(settings: Cnn.Settings, shape: Shape, *, pretrained: bool) -> nn.Module:
-    if settings.width is not None:
+    if settings.width != 1:
         raise RecipeError("model.width: it is for volumes; these are flat images. Leave it out.")
     network: Any = backbone(
-        settings.backbone or "tf_efficientnet_lite0",
-        weights=settings.weights or "imagenet",
+        settings.backbone,
+        weights=settings.weights,
         channels=shape.channels,
         pretrained=pretrained,
         num_classes=len(shape.classes),
@@ -95,16 +93,17 @@ def _flat(settings: Cnn.Settings, shape: Shape, *, pretrained: bool) -> nn.Modul
 
 
 def _volumetric(settings: Cnn.Settings, shape: Shape) -> nn.Module:
-    if settings.frozen or settings.weights not in (None, "none"):
+    if settings.frozen or settings.weights != "none" or settings.backbone not in RESIDUAL:
         raise RecipeError(
-            "model.weights, model.frozen: networks for volumes begin without weights that were trained before. Leave "
-            "both out."
+            f"model.backbone: these are volumes; '{settings.backbone}' with weights = \"{settings.weights}\" and frozen "
+            f'= {settings.frozen} is for flat images. Choose {" or ".join(RESIDUAL)} with weights = "none" and frozen = '
+            "0."
         )
     network: Any = volumetric(
-        settings.backbone or "resnet10",
+        settings.backbone,
         channels=shape.channels,
         classes=len(shape.classes),
-        width=settings.width or 0.5,
+        width=settings.width,
     )
     network.fc = nn.Sequential(nn.Dropout(settings.dropout), network.fc)
     return cast("nn.Module", network)

@@ -11,8 +11,6 @@ from torch import Tensor, nn
 from overread.models.contract import Axes, Batch, Model, Output, Shape, models
 from overread.models.labelling import Labelling, LabelSettings
 
-_SIDES = {2: 28, 3: 14}
-
 
 @models.add("mlp")
 class Mlp(Model):
@@ -26,12 +24,12 @@ class Mlp(Model):
 
         Args:
             side: cells of the grid along each axis over which pixels are averaged first, so that images of any size
-                give as many numbers; None takes 28, for volumes 14. Tables have no grid.
+                give as many numbers; volumes have a third axis of cells, tables no grid.
             hidden: how many features each hidden layer has.
             dropout: share of the features of each hidden layer that is left out while training.
         """
 
-        side: Annotated[int, Field(ge=1, le=256)] | None = None
+        side: Annotated[int, Field(ge=1, le=256)] = 28
         hidden: Annotated[tuple[Annotated[int, Field(ge=1, le=8192)], ...], Field(max_length=16)] = (256, 128)
         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
 
@@ -51,9 +49,8 @@ class Mlp(Model):
         grid: list[nn.Module] = []
         features = shape.channels
         if shape.axes:
-            side = settings.side or _SIDES[shape.axes]
-            grid = [nn.AdaptiveAvgPool2d(side) if shape.axes == 2 else nn.AdaptiveAvgPool3d(side)]
-            features *= side**shape.axes
+            grid = [(nn.AdaptiveAvgPool2d if shape.axes == 2 else nn.AdaptiveAvgPool3d)(settings.side)]
+            features *= settings.side**shape.axes
         layers: list[nn.Module] = []
         for before, after in pairwise((features, *settings.hidden)):
             layers += [nn.Linear(before, after), nn.BatchNorm1d(after), nn.ReLU(), nn.Dropout(settings.dropout)]

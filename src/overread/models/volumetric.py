@@ -6,9 +6,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from overread.catalogue import suggestion
-from overread.errors import RecipeError
-
 RESIDUAL = {"resnet10": (1, 1, 1, 1), "resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
 """Name -> blocks of two convolutions in each of the four levels (He et al., CVPR 2016; Hara et al., CVPR 2018)."""
 
@@ -23,16 +20,9 @@ def volumetric(name: str, *, channels: int, classes: int, width: float) -> nn.Mo
         channels: of the volumes, 1 or 3.
         classes: how many outputs.
         width: share of the usual channels of each level.
-
-    Raises:
-        RecipeError: no such network.
     """
     from monai.networks.nets.resnet import ResNet  # takes seconds, and only volumes need it
 
-    if name not in RESIDUAL:
-        raise RecipeError(
-            f"model.backbone: there is no network '{name}' for volumes. {suggestion(name, list(RESIDUAL))}"
-        )
     network: nn.Module = ResNet(
         "basic",
         list(RESIDUAL[name]),
