@@ -7,18 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
+from overread.data.groups import Groups, Whole, groups_of, shown_by
 from overread.data.manifest import Case, Manifest
 from overread.data.section import DataSection
 from overread.errors import ManifestError
 from overread.provenance import seed_for
 
 _log = logging.getLogger(__name__)
-
-Whole = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -30,7 +26,8 @@ class Fold:
         fit: what the model learns from.
         validation: what chooses the epoch; nothing that is reported rests on it. Empty where no share is asked for.
         test: what the model is measured on.
-        left_out: training cases of an official split whose patient, or whose very pixels, are also in its test part.
+        left_out: cases outside of the test part that nobody learns from here, because their patient, or their very
+            pixels, are also in it.
     """
 
     index: int
@@ -40,41 +37,17 @@ class Fold:
     left_out: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, eq=False)
-class _Groups:
-    """Cases that must stay together: those of a patient, and of all patients who share an identical image.
-
-    Args:
-        cases: the cases of each group; in an order that does not depend on that of the manifest.
-        counts: `(group, column)`: what each group adds to each class; the columns after the classes are for cases
-            that show none of them and, where a case can show several classes, for the cases themselves.
-        classes: the names of the first columns.
-    """
-
-    cases: tuple[tuple[Case, ...], ...]
-    counts: Whole
-    classes: tuple[str, ...]
-
-    @property
-    def sizes(self) -> Whole:
-        """`(group,)`: how many cases each has."""
-        return np.array([len(members) for members in self.cases], dtype=np.int64)
-
-    def ids(self, chosen: Whole) -> tuple[str, ...]:
-        """The case ids of some groups, sorted."""
-        return tuple(sorted(case.case_id for group in chosen.tolist() for case in self.cases[group]))
-
-
 def folds_of(
     manifest: Manifest, section: DataSection, *, seed: int, same: Mapping[str, str] | None = None
 ) -> list[Fold]:
     """Part a data set so that every number that is reported comes from patients the model never saw.
 
-    Parts are made of whole groups (see `Fold`) and hold each class in nearly the same share. How nearly depends on
+    Parts are made of whole groups (see `Groups`) and hold each class in nearly the same share. How nearly depends on
     the groups: with `m` cases of a class in its largest group, `n` in all, and `k` parts of which one shall hold the
     share `s`, that part gets no more than `s * n + (1 - 1 / k) * m` of them where each case and each group shows one
     class; in every case the squared errors of the shares, summed over parts and classes (and over the cases that
-    show no class, and all cases), are at most `(1 - sum(s ** 2)) * sum(m / n)`.
+    show no class, and all cases), are at most `(1 - sum(s ** 2)) * sum(m / n)`. This holds for each repeat, and for
+    all test parts but those that the data set itself makes: its own splits, and its sites.
 
     Args:
         manifest: the data set; its official "test" cases are never part of anything.
@@ -84,33 +57,44 @@ def folds_of(
             together like those of one patient.
 
     Returns:
-        One fold for "hold-out" and "official", `section.folds` for "k-fold".
+        One fold for "hold-out" and "official", `folds` for "k-fold", `repeats` times `folds` for "repeated-k-fold",
+        one a site, in the order of their names, for "leave-one-site-out".
 
     Raises:
-        ManifestError: where the data set has no such parts, or a part would be empty or lack a class to learn. A
-            class that no case at all shows is none of this function's business (see `problems`).
+        ManifestError: where the data set has no such parts, or a part would be empty or lack a class to learn or to
+            measure. A class that no case at all shows is none of this function's business (see `problems`).
     """
-    if section.scheme == "official":
-        return [_official(manifest, section, seed=seed, same=same or {})]
-    groups = _groups_of(manifest, [case for case in manifest.cases if case.split != "test"], same or {})
-    if section.scheme == "k-fold":
-        shares = [1 / section.folds] * section.folds
-        tested = range(section.folds)
-    else:
-        shares = [1 - section.held_out, section.held_out]
-        tested = range(1, 2)
-    _refuse_too_few(groups, parts=len(shares), scheme=section.scheme)
+    groups = groups_of(manifest, [case for case in manifest.cases if case.split != "test"], same or {})
+    match section.scheme:
+        case "official":
+            tests = [_own_split(manifest, groups)]
+        case "leave-one-site-out":
+            tests = _sites(manifest, groups)
+        case _:
+            tests = _dealt_tests(groups, section, seed=seed)
+    folds = [_fold(groups, index, test, section=section, seed=seed) for index, test in enumerate(tests)]
+    _refuse_untested(manifest, groups, folds)
+    return folds
+
+
+def _dealt_tests(groups: Groups, section: DataSection, *, seed: int) -> list[list[Case]]:
+    """Test parts of whole groups."""
+    folded, scheme = section.scheme != "hold-out", section.scheme
+    shares = [1 / section.folds] * section.folds if folded else [1 - section.held_out, section.held_out]
+    _refuse_too_few(groups, parts=len(shares), scheme=scheme)
     everything = np.arange(len(groups.cases))
-    part = _dealt(groups, everything, shares, seed=seed_for(seed, "split", section.scheme))
-    return [
-        _fold(groups, index, everything[part != number], everything[part == number], section=section, seed=seed)
-        for index, number in enumerate(tested)
-    ]
+    tests = []
+    for repeat in range(section.repeats if scheme == "repeated-k-fold" else 1):
+        use = ("split", scheme, repeat) if scheme == "repeated-k-fold" else ("split", scheme)
+        part = _dealt(groups, everything, shares, seed=seed_for(seed, *use))
+        tests += [groups.members(everything[part == number]) for number in range(0 if folded else 1, len(shares))]
+    return tests
 
 
-def _official(manifest: Manifest, section: DataSection, *, seed: int, same: Mapping[str, str]) -> Fold:
-    """The data set's own "train" to learn from and "val" to test on."""
-    found = {split: sum(case.split == split for case in manifest.cases) for split in ("train", "val", None)}
+def _own_split(manifest: Manifest, groups: Groups) -> list[Case]:
+    """The data set's own "val" to test on."""
+    cases = groups.members()
+    found = {split: sum(case.split == split for case in cases) for split in ("train", "val", None)}
     if not found["train"] or not found["val"]:
         raise ManifestError(
             f"scheme = 'official' needs cases in the data set's own splits 'train' and 'val'; '{manifest.name}' has "
@@ -121,44 +105,79 @@ def _official(manifest: Manifest, section: DataSection, *, seed: int, same: Mapp
             f"scheme = 'official' needs the split of every case; {found[None]} cases of '{manifest.name}' have none. "
             f"Name their split, or use scheme = 'k-fold', which needs none."
         )
-    groups = _groups_of(manifest, [case for case in manifest.cases if case.split != "test"], same)
-    is_tested = np.array([any(case.split == "val" for case in members) for members in groups.cases])
-    fold = _fold(groups, 0, np.flatnonzero(~is_tested), np.flatnonzero(is_tested), section=section, seed=seed)
-    own = {case.case_id for case in manifest.cases if case.split == "val"}
-    left_out = tuple(case_id for case_id in fold.test if case_id not in own)
+    return [case for case in cases if case.split == "val"]
+
+
+def _sites(manifest: Manifest, groups: Groups) -> list[list[Case]]:
+    """The cases of each site to test on."""
+    cases = groups.members()
+    nameless = [case.case_id for case in cases if case.site is None]
+    if nameless:
+        raise ManifestError(
+            f"scheme = 'leave-one-site-out' needs the site of every case; {len(nameless)} of {len(cases)} cases of "
+            f"'{manifest.name}' have none, such as '{nameless[0]}'. Name their site (a table's column 'site'), or use "
+            f"scheme = 'k-fold', which needs none."
+        )
+    sites = sorted({str(case.site) for case in cases})
+    if len(sites) < 2:
+        raise ManifestError(
+            f"scheme = 'leave-one-site-out' needs at least 2 sites; all cases of '{manifest.name}' are of the site "
+            f"'{sites[0]}'. Add cases of another site, or use scheme = 'k-fold'."
+        )
+    return [[case for case in cases if case.site == site] for site in sites]
+
+
+def _fold(groups: Groups, index: int, test: Sequence[Case], *, section: DataSection, seed: int) -> Fold:
+    """The fold of a test part: what has no group in common with it is learned from, but for a validation part."""
+    tested = {case.case_id for case in test}
+    is_touched = np.array([any(case.case_id in tested for case in members) for members in groups.cases])
+    training = np.flatnonzero(~is_touched)
+    left_out = tuple(key for key in groups.ids(np.flatnonzero(is_touched)) if key not in tested)
     if left_out:
-        _log.warning("%d training cases are left out: their patient or image is also in 'val'", len(left_out))
-    return Fold(0, fold.fit, fold.validation, tuple(sorted(own)), left_out)
-
-
-def _fold(groups: _Groups, index: int, training: Whole, test: Whole, *, section: DataSection, seed: int) -> Fold:
-    """Take the validation part from the training part, and refuse a fold with which nothing could be learned."""
+        _log.warning("fold %d: %d cases are left out; their patient or image is in its test part", index, len(left_out))
     fit, validation = training, training[:0]
     if section.validation:
         shares = [1 - section.validation, section.validation]
         part = _dealt(groups, training, shares, seed=seed_for(seed, "validation", index))
         fit, validation = training[part == 0], training[part == 1]
-    parts = {"fit": fit, "test": test} | ({"validation": validation} if section.validation else {})
-    for name, chosen in parts.items():
-        if not len(chosen):
+    parts: dict[str, int] = {"fit": len(fit), "test": len(tested)}
+    for name, size in (parts | ({"validation": len(validation)} if section.validation else {})).items():
+        if not size:
+            why = f"its share of {len(groups.cases)} groups of patients is less than one"
+            if not len(training):
+                why = "all other patients (or their very images) are in its test part too"
             raise ManifestError(
-                f"The {name} part of fold {index} would be empty: its share of {len(groups.cases)} groups of patients "
-                f"is less than one. Add patients, use fewer folds, or set another share (held_out = "
-                f"{section.held_out}, validation = {section.validation}; validation = 0 needs no such part)."
+                f"The {name} part of fold {index} would be empty: {why}. Add patients, use fewer folds, or set another "
+                f"share (held_out = {section.held_out}, validation = {section.validation}; validation = 0 needs no "
+                "such part)."
             )
     shown = groups.counts[:, : len(groups.classes)]
     lacking = np.flatnonzero((shown[fit].sum(axis=0) == 0) & (shown.sum(axis=0) > 0))
     if len(lacking):
         names = ", ".join(f"'{groups.classes[column]}'" for column in lacking)
+        of_site = f" (test: site '{test[0].site}')" if section.scheme == "leave-one-site-out" else ""
         raise ManifestError(
-            f"The model of fold {index} would never see {names}: all patients who show it fall into other parts. "
-            f"Add patients with it, set a smaller validation share, or take the class out of the data set."
+            f"The model of fold {index}{of_site} would never see {names}: all patients who show it fall into other "
+            f"parts. Add patients with it, set a smaller validation share, or take the class out of the data set."
         )
-    return Fold(index, groups.ids(fit), groups.ids(validation), groups.ids(test))
+    return Fold(index, groups.ids(fit), groups.ids(validation), tuple(sorted(tested)), left_out)
 
 
-def _refuse_too_few(groups: _Groups, *, parts: int, scheme: str) -> None:
-    advice = f"Use fewer than {parts} folds, or add patients" if scheme == "k-fold" else "Add patients"
+def _refuse_untested(manifest: Manifest, groups: Groups, folds: Sequence[Fold]) -> None:
+    """Refuse parts of which none tests a class: nothing could be said about it."""
+    tested = {key for fold in folds for key in fold.test}
+    cases = [case for case in groups.members() if case.case_id in tested]
+    shown, measured = groups.counts.sum(axis=0), shown_by(manifest, cases).sum(axis=0)
+    lacking = [f"'{name}'" for number, name in enumerate(groups.classes) if shown[number] and not measured[number]]
+    if lacking:
+        raise ManifestError(
+            f"No test case would show {', '.join(lacking)}, so that nothing could be said about it. Use scheme = "
+            f"'k-fold', which tests every case, hold out a larger share, or take the class out of the data set."
+        )
+
+
+def _refuse_too_few(groups: Groups, *, parts: int, scheme: str) -> None:
+    advice = "Add patients" if scheme == "hold-out" else f"Use fewer than {parts} folds, or add patients"
     if len(groups.cases) < parts:
         raise ManifestError(
             f"scheme = '{scheme}' needs at least {parts} patients (those who share an identical image count as one); "
@@ -174,52 +193,7 @@ def _refuse_too_few(groups: _Groups, *, parts: int, scheme: str) -> None:
         )
 
 
-def _groups_of(manifest: Manifest, cases: Sequence[Case], same: Mapping[str, str]) -> _Groups:
-    """Tie the cases of each patient, and patients with an identical image, into groups."""
-    if not cases:
-        raise ManifestError(f"'{manifest.name}' has no case to learn from: all are in the official split 'test'.")
-    cases = sorted(cases, key=lambda case: case.case_id)
-    nodes: dict[tuple[str, str], int] = {}
-    patients = [nodes.setdefault(("patient", case.patient_id), len(nodes)) for case in cases]
-    images = [
-        nodes.setdefault(("image", same[case.case_id]), len(nodes)) if case.case_id in same else patient
-        for case, patient in zip(cases, patients, strict=True)
-    ]
-    ties = coo_array((np.ones(len(cases), dtype=np.int8), (patients, images)), shape=(len(nodes), len(nodes)))
-    _, component = connected_components(ties, directed=False)
-    # Numbered by the first case of each, so that neither patient ids nor digests decide anything.
-    _, first, group = np.unique(component[patients], return_index=True, return_inverse=True)
-    group = np.argsort(np.argsort(first))[group]
-    members: list[list[Case]] = [[] for _ in first]
-    for case, number in zip(cases, group.tolist(), strict=True):
-        members[number].append(case)
-    shown = _shown(manifest, cases)
-    counts = np.zeros((len(members), shown.shape[1]), dtype=np.int64)
-    np.add.at(counts, group, shown)
-    return _Groups(tuple(map(tuple, members)), counts, manifest.classes)
-
-
-def _shown(manifest: Manifest, cases: Sequence[Case]) -> Whole:
-    """`(case, column)`: what each case adds to the columns of `_Groups.counts`."""
-    column = {name: number for number, name in enumerate(manifest.classes)}
-    shown = np.zeros((len(cases), len(column) + 2), dtype=np.int64)
-    for row, case in enumerate(cases):
-        present = [mark.label for mark in case.marks or ()]
-        if not manifest.marks_lesions:
-            present = [name for name, value in case.labels.items() if value]
-        for name in present:
-            if name not in column:
-                raise ManifestError(
-                    f"Case '{case.case_id}' shows '{name}', which is no class of '{manifest.name}' "
-                    f"({', '.join(manifest.classes)}). Correct the label, or add the class."
-                )
-            shown[row, column[name]] += 1
-        shown[row, -2] = not present
-        shown[row, -1] = 1
-    return shown[:, :-1] if manifest.task == "single-label" else shown
-
-
-def _dealt(groups: _Groups, chosen: Whole, shares: Sequence[float], *, seed: int) -> Whole:
+def _dealt(groups: Groups, chosen: Whole, shares: Sequence[float], *, seed: int) -> Whole:
     """Deal groups out to parts, the rarest class and its largest groups first, each to the part that needs it most.
 
     This is the greedy rule of Sechidis et al. (On the Stratification of Multi-label Data, 2011), with one need that

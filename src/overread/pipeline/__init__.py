@@ -279,7 +279,7 @@ def _trainable(manifest: Manifest) -> Manifest:
 
 
 def _folds(recipe: Recipe) -> int | None:
-    return recipe.data.folds if recipe.data.scheme == "k-fold" else None
+    return recipe.data.folds if recipe.data.scheme in ("k-fold", "repeated-k-fold") else None
 
 
 def _problems(

@@ -55,9 +55,9 @@ def cross_validate(
     shape = Shape(manifest.task, manifest.classes, channels, images.axes(manifest))
     check_axes(recipe, shape)
 
-    def ask(model: Model, steps: Sequence[Step]) -> Ensemble:
+    def ask(*networks: tuple[Model, Sequence[Step]]) -> Ensemble:
         return ensemble_of(
-            [(model, tuple(steps))],
+            [(model, tuple(steps)) for model, steps in networks],
             recipe=recipe,
             task=manifest.task,
             classes=manifest.classes,
@@ -67,7 +67,7 @@ def cross_validate(
         )
 
     def judge(model: Model, steps: Sequence[Step], cases: Sequence[Case]) -> float | None:
-        return Assessment.of(manifest, _predict(ask(model, steps), cases, images), 0.5).judged()
+        return Assessment.of(manifest, _predict(ask((model, steps)), cases, images), 0.5).judged()
 
     plan = Plan(
         manifest=manifest,
@@ -84,11 +84,14 @@ def cross_validate(
     )
     results = _Results(manifest, folds)
     for fold in fit_folds(plan, folds, folder=folder / "folds", progress=progress):
-        ensemble = ask(fold.model, fold.steps)
-        validation = _predict(ensemble, results.cases_of(fold.fold.validation), images)
-        testing = progress.track(results.cases_of(fold.fold.test), what=f"testing fold {fold.fold.index + 1}")
-        results.add(fold, validation, _predict(ensemble, testing, images))
+        validated = results.cases_of(fold.fold.validation)
+        results.add(fold, _predict(ask((fold.model, fold.steps)), validated, images))
         fold.model.to("cpu")
+    for indices, keys in progress.track(list(results.tested_by().items()), what="testing"):
+        asked = [results.fitted[index] for index in indices]
+        results.tested += _predict(ask(*((one.model, one.steps) for one in asked)), results.cases_of(keys), images)
+        for one in asked:
+            one.model.to("cpu")
     progress.say("computing intervals")
     assessment = results.assessment()
     estimates = assessment.estimates(recipe.evaluation, seed=recipe.seed)
@@ -110,23 +113,43 @@ class _Results:
         self.validated: list[Prediction] = []
         self.thresholds: dict[int, float] = {}
         self.tested: list[Prediction] = []
-        self.tested_in: dict[str, int] = {}
         self._cases = {case.case_id: case for case in manifest.cases}
 
     def cases_of(self, keys: Sequence[str]) -> list[Case]:
         return [self._cases[key] for key in keys]
 
-    def add(self, fold: FittedFold, validated: Sequence[Prediction], tested: Sequence[Prediction]) -> None:
+    def add(self, fold: FittedFold, validated: Sequence[Prediction]) -> None:
         self.fitted.append(fold)
         self.validated += validated
-        self.tested += tested
-        self.tested_in |= dict.fromkeys(fold.fold.test, fold.fold.index)
         # each fold is measured at its own operating point: the validation part of another fold holds its test cases
         self.thresholds[fold.fold.index] = Assessment.of(self.manifest, validated, 0.0).best_threshold()
 
+    def tested_by(self) -> dict[tuple[int, ...], list[str]]:
+        """The folds that test a case -> the cases that they test; several folds where folds are drawn repeatedly.
+
+        The networks of several folds are asked together, as those of a bundle are, so that a case has one answer.
+        """
+        folds_of_case: dict[str, tuple[int, ...]] = {}
+        for fold in self.folds:
+            for key in fold.test:
+                folds_of_case[key] = (*folds_of_case.get(key, ()), fold.index)
+        tested: dict[tuple[int, ...], list[str]] = {}
+        for key, indices in folds_of_case.items():
+            tested.setdefault(indices, []).append(key)
+        return tested
+
+    @property
+    def tested_in(self) -> dict[str, int]:
+        """Case id -> the fold that tests it, where it is one."""
+        return {key: indices[0] for indices, keys in self.tested_by().items() if len(indices) == 1 for key in keys}
+
     def assessment(self) -> Assessment:
         """The test predictions, at the operating points that the validation predictions chose."""
-        own = {case_id: self.thresholds[index] for case_id, index in self.tested_in.items()}
+        own = {
+            key: sum(self.thresholds[index] for index in indices) / len(indices)
+            for indices, keys in self.tested_by().items()
+            for key in keys
+        }
         return Assessment.of(self.manifest, self.tested, own)
 
     @property

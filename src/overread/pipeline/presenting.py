@@ -182,7 +182,9 @@ def measured_words(bundle: Bundle) -> list[str]:
     if networks == 1:
         measured += " that were held out from its training"
     else:  # every one of these images is among those that some network of this bundle learned from
-        measured += f", each answered by the one of its {networks} networks that had not learned from it"
+        section = bundle.recipe.data
+        asked = section.repeats if section.scheme == "repeated-k-fold" else "one"
+        measured += f", each answered by the {asked} of its {networks} networks that had not learned from it"
     counts = found_words(rows)
     if counts is not None:
         at = threshold_words([bundle.threshold]) if networks == 1 else "each fold at the score that it chose"
@@ -289,18 +291,36 @@ def scheme_of(section: DataSection, folds: Sequence[Fold], manifest: Manifest) -
     """How the data were parted, in a sentence or two."""
     parted = "whole patients" if manifest.names_patients else "single images, as the data set names no patients"
     tested = sum(len(fold.test) for fold in folds)
-    said = {
-        "k-fold": f"Cross-validation with {len(folds)} folds of {parted}: every case was judged by a model that did "
-        f"not learn from its fold. The scores of all folds are ranked together. The bundle averages these {len(folds)} "
-        "networks and was not measured as a whole.",
-        "hold-out": f"{tested} of {len(manifest.cases)} cases were held out ({parted}), and the model never saw them.",
-        "official": "Measured on the data set's own validation split, which the model never saw.",
-    }[section.scheme]
-    left_out = sum(len(fold.left_out) for fold in folds)
+    bundle = f"The bundle averages these {len(folds)} networks and was not measured as a whole."
+    counted = "A mark counts from the mean of the scores that its folds chose. " if manifest.marks_lesions else ""
+    match section.scheme:
+        case "k-fold":
+            said = (
+                f"Cross-validation with {len(folds)} folds of {parted}: every case was judged by a model that did not "
+                f"learn from its fold. The scores of all folds are ranked together. {bundle}"
+            )
+        case "repeated-k-fold":
+            said = (
+                f"Cross-validation with {section.folds} folds of {parted}, {section.repeats} times with other folds: "
+                f"every case was judged by {section.repeats} models that did not learn from its fold. Their answers to "
+                "a case were averaged before anything was measured, so that every case counts once; a single model "
+                f"can do worse. The scores of all folds are ranked together. {counted}{bundle}"
+            )
+        case "leave-one-site-out":
+            site_of = {case.case_id: case.site for case in manifest.cases}
+            sites = ", ".join(f"{site_of[fold.test[0]]} ({len(fold.test)} cases)" for fold in folds)
+            said = (
+                f"Each of {len(folds)} sites was judged by a model that learned from the others only, in this order: "
+                f"{sites}. The scores of all sites are ranked together. {bundle}"
+            )
+        case "hold-out":
+            said = f"{tested} of {len(manifest.cases)} cases were held out ({parted}), and the model never saw them."
+        case "official":
+            said = "Measured on the data set's own validation split, which the model never saw."
+    left_out = {fold.index: len(fold.left_out) for fold in folds if fold.left_out}
     if left_out:
-        said += (
-            f" {left_out} training cases were left out, because their picture (or their patient) is in that split too."
-        )
+        parts = ", ".join(f"{count} of fold {index}" for index, count in left_out.items())
+        said += f" Left out of the training, because their patient or their picture is in the test part too: {parts}."
     return said
 
 
