@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from overread.data.manifest import Case, Manifest
 from overread.data.section import DataSection
 from overread.data.split import Fold, folds_of
-from overread.errors import ManifestError
+from overread.errors import DataLeak, ManifestError
 from overread.finding import Finding, Region
 
 FEW = settings(max_examples=40, deadline=None)
@@ -39,14 +39,16 @@ def _labelled(counts: dict[str, int], *, split=None) -> list[Case]:
 
 
 @st.composite
-def _manifests(draw: st.DrawFn) -> tuple[Manifest, dict[str, str]]:
+def _manifests(
+    draw: st.DrawFn, tasks: tuple[str, ...] = ("single-label", "multi-label", "boxes")
+) -> tuple[Manifest, dict[str, str]]:
     """Data sets of all tasks with patients of several images, identical images, sites, and official test cases.
 
     Some patients, and some images, are at two sites.
     """
-    task = draw(st.sampled_from(["single-label", "multi-label", "boxes"]))
+    task = draw(st.sampled_from(tasks))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    n = draw(st.integers(20, 90))
+    n, leaky = draw(st.integers(20, 90)), draw(st.booleans())
     cases = []
     for number in range(n):
         labels, marks = {}, None
@@ -61,10 +63,16 @@ def _manifests(draw: st.DrawFn) -> tuple[Manifest, dict[str, str]]:
                 for _ in range(times)
             )
         patient = f"p{int(rng.integers(n * 3 // 4))}"
-        split = "test" if rng.random() < 0.1 else draw(st.sampled_from([None, "train"])) if number < 3 else "train"
+        split = "test" if rng.random() < 0.1 else "val" if int(patient[1:]) % 4 == 0 else "train"
+        if number < 3 and leaky:
+            split = draw(st.sampled_from([None, "train"]))
         site = "abc"[int(rng.integers(3)) if rng.random() < 0.1 else int(patient[1:]) % 3]
         cases.append(_case(number, patient=patient, split=split, labels=labels, marks=marks, site=site))
     same = {case.case_id: f"image-{rng.integers(n * 5)}" for case in cases if rng.random() < 0.8}
+    if not leaky:  # splits that do not leak, as "official" wants them
+        own = {case.patient_id: case.split for case in cases}
+        cases = [replace(case, split=own[case.patient_id]) for case in cases]
+        same = {case.case_id: f"{case.split}-{same[case.case_id]}" for case in cases if case.case_id in same}
     return _manifest(cases, task=task), same
 
 
@@ -76,6 +84,19 @@ def _parted(manifest: Manifest, section: DataSection, *, seed: int = 0, same=Non
         raise
 
 
+def _apart_from_test(manifest: Manifest, same: dict[str, str]) -> set[str]:
+    """The cases that no chain of patients and identical images ties to the official test split."""
+    touched = {case.case_id for case in manifest.cases if case.split == "test"}
+    before = 0
+    while before != len(touched):
+        before = len(touched)
+        patients = {case.patient_id for case in manifest.cases if case.case_id in touched}
+        images = {same[key] for key in touched if key in same}
+        touched |= {case.case_id for case in manifest.cases if case.patient_id in patients}
+        touched |= {key for key, image in same.items() if image in images}
+    return {case.case_id for case in manifest.cases} - touched
+
+
 SECTIONS = st.sampled_from(
     [
         DataSection(folds=3),
@@ -84,6 +105,7 @@ SECTIONS = st.sampled_from(
         DataSection(scheme="leave-one-site-out"),
         DataSection(scheme="leave-one-site-out", validation=0),
         DataSection(scheme="hold-out", held_out=0.3, validation=0.2),
+        DataSection(scheme="official"),
     ]
 )
 
@@ -118,12 +140,13 @@ def test_identical_images_are_never_in_two_parts_of_a_fold(drawn, section):
 def test_every_trainable_case_is_tested_once_and_in_repeated_k_fold_once_a_repeat(drawn, folds, scheme):
     (manifest, same), (name, times) = drawn, scheme
     found = _parted(manifest, DataSection(scheme=name, folds=folds, repeats=max(times, 2)), same=same)
-    trainable = {case.case_id for case in manifest.cases if case.split != "test"}
+    trainable = _apart_from_test(manifest, same)
     assert [fold.index for fold in found] == list(range(3 if name == "leave-one-site-out" else folds * times))
     assert Counter(key for fold in found for key in fold.test) == dict.fromkeys(trainable, times)
     for fold in found:
-        assert sorted((*fold.fit, *fold.validation, *fold.test, *fold.left_out)) == sorted(trainable)
-        assert not fold.left_out or name == "leave-one-site-out"
+        parts = [*fold.fit, *fold.validation, *fold.test, *fold.left_out]
+        assert sorted(parts) == sorted(case.case_id for case in manifest.cases if case.split != "test")
+        assert not set(fold.left_out) & trainable or name == "leave-one-site-out"
 
 
 @FEW
@@ -150,18 +173,20 @@ def test_each_site_is_tested_by_models_that_learned_from_the_others_and_from_nob
     by_id = {case.case_id: case for case in manifest.cases}
     found = _parted(manifest, DataSection(scheme="leave-one-site-out"), same=same)
     for site, fold in zip("abc", found, strict=True):
-        trainable = [case for case in manifest.cases if case.split != "test"]
-        assert fold.test == tuple(sorted(case.case_id for case in trainable if case.site == site))
+        trainable = _apart_from_test(manifest, same)
+        assert fold.test == tuple(sorted(key for key in trainable if by_id[key].site == site))
         assert site not in {by_id[key].site for key in (*fold.fit, *fold.validation)}
 
 
 @FEW
 @given(_manifests(), SECTIONS)
-def test_no_case_of_the_official_test_split_is_used(drawn, section):
+def test_neither_the_official_test_split_nor_what_is_tied_to_it_is_used(drawn, section):
     manifest, same = drawn
     official = {case.case_id for case in manifest.cases if case.split == "test"}
+    apart = _apart_from_test(manifest, same)
     for fold in _parted(manifest, section, same=same):
         assert not official & {*fold.fit, *fold.validation, *fold.test, *fold.left_out}
+        assert {*fold.fit, *fold.validation, *fold.test} <= apart
 
 
 @FEW
@@ -250,10 +275,9 @@ def test_the_validation_part_is_stratified_and_taken_from_the_training_part():
 
 
 @FEW
-@given(_manifests(), SECTIONS)
+@given(_manifests(("single-label",)), SECTIONS)
 def test_the_validation_part_of_every_scheme_gets_no_more_of_a_class_than_the_largest_group_forces(drawn, section):
     manifest, _ = drawn
-    assume(manifest.task == "single-label")
     one_class = {case.patient_id: case.label for case in manifest.cases}
     manifest = manifest.with_cases(
         tuple(replace(case, labels=_one_of(one_class[case.patient_id])) for case in manifest.cases)
@@ -306,15 +330,40 @@ def test_official_tests_on_val_and_takes_validation_from_train():
     assert not fold.left_out
 
 
-def test_official_leaves_training_cases_out_whose_patient_or_image_is_tested():
+def _leaky() -> tuple[Manifest, dict[str, str]]:
+    """A patient, and an image, in both "train" and "val"."""
     cases = _official()
-    cases[0] = _case(0, patient="twice", split="train", labels=cases[0].labels)
-    cases[41] = _case(41, patient="twice", split="val", labels=cases[41].labels)
-    same = {cases[5].case_id: "equal", cases[45].case_id: "equal"}
-    (fold,) = folds_of(_manifest(cases), DataSection(scheme="official"), seed=0, same=same)
-    assert fold.left_out == (cases[0].case_id, cases[5].case_id)
-    assert not {*fold.fit, *fold.validation, *fold.test} & set(fold.left_out)
-    assert fold.test == tuple(case.case_id for case in cases if case.split == "val")
+    cases[0], cases[41] = replace(cases[0], patient_id="Doe^Jane"), replace(cases[41], patient_id="Doe^Jane")
+    return _manifest(cases), {cases[5].case_id: "equal", cases[45].case_id: "equal"}
+
+
+def test_official_splits_that_leak_are_refused_with_what_to_do_and_no_name():
+    manifest, same = _leaky()
+    with pytest.raises(
+        DataLeak, match=r"(?s)patient who is in two official splits.*case-0000.*k-fold.*--accept-leaks"
+    ) as one:
+        folds_of(manifest, DataSection(scheme="official"), seed=0)
+    assert "Doe" not in str(one.value)
+    with pytest.raises(DataLeak, match=r"(?s)share all pixels across official splits.*case-0005.*case-0045"):
+        folds_of(_manifest(_official()), DataSection(scheme="official"), seed=0, same=same)
+
+
+def test_official_splits_that_leak_are_taken_as_they_are_where_that_is_accepted():
+    manifest, same = _leaky()
+    (fold,) = folds_of(manifest, DataSection(scheme="official"), seed=0, same=same, accept_leaks=True)
+    own = {split: {case.case_id for case in manifest.cases if case.split == split} for split in ("train", "val")}
+    assert set(fold.test) == own["val"]
+    assert {*fold.fit, *fold.validation} == own["train"]
+    assert not fold.left_out
+
+
+@pytest.mark.parametrize("scheme", ["k-fold", "hold-out"])
+def test_a_patient_in_train_and_val_is_no_leak_where_both_are_dealt_out_anew(scheme):
+    manifest, same = _leaky()
+    for fold in folds_of(manifest, DataSection(scheme=scheme, folds=3), seed=0, same=same):
+        assert not fold.left_out
+        for twins in ({"case-0000", "case-0041"}, {"case-0005", "case-0045"}):
+            assert sum(bool(twins & set(part)) for part in (fold.fit, fold.validation, fold.test)) == 1
 
 
 @pytest.mark.parametrize(("train", "val"), [(0, 10), (40, 0)])

@@ -17,6 +17,7 @@ from overread.models.section import ModelSection
 from overread.pipeline import presenting
 from overread.pipeline.assembly import check_axes, device_for
 from overread.pipeline.cross_validation import _Results
+from overread.pipeline.parting import scheme_of
 from overread.recipe import Recipe
 
 STONE = Region((5, 5, 15, 15))
@@ -86,22 +87,22 @@ def test_the_evaluation_names_the_operating_point_of_every_fold(tmp_path: Path) 
 
 
 def test_folds_are_not_sold_as_the_bundle_that_averages_them() -> None:
-    folded = presenting.scheme_of(DataSection(), FOLDS, marked())
+    folded = scheme_of(DataSection(), FOLDS, marked())
     assert "2 networks" in folded
     assert "not measured" in folded
-    assert "not measured" not in presenting.scheme_of(DataSection(scheme="hold-out"), FOLDS[:1], marked())
+    assert "not measured" not in scheme_of(DataSection(scheme="hold-out"), FOLDS[:1], marked())
 
 
 def test_repeats_are_said_to_be_averaged_and_sites_to_be_left_out() -> None:
     manifest = marked()
-    repeated = presenting.scheme_of(DataSection(scheme="repeated-k-fold", folds=2, repeats=3), [*FOLDS] * 3, manifest)
+    repeated = scheme_of(DataSection(scheme="repeated-k-fold", folds=2, repeats=3), [*FOLDS] * 3, manifest)
     assert "2 folds of whole patients, 3 times with other folds" in repeated
     assert "averaged before anything was measured, so that every case counts once" in repeated
     at = manifest.with_cases(
         tuple(replace(case, site="ab"[n > 1]) for n, case in enumerate(manifest.cases)),
     )
     folds = (FOLDS[0], replace(FOLDS[1], left_out=("a",)))
-    sites = presenting.scheme_of(DataSection(scheme="leave-one-site-out"), folds, at)
+    sites = scheme_of(DataSection(scheme="leave-one-site-out"), folds, at)
     assert "Each of 2 sites was judged by a model that learned from the others only" in sites
     assert "a (2 cases), b (2 cases)" in sites
     assert "Left out of the training" in sites
@@ -109,7 +110,7 @@ def test_repeats_are_said_to_be_averaged_and_sites_to_be_left_out() -> None:
 
 
 def test_what_was_held_out_is_counted_and_not_taken_from_the_recipe() -> None:
-    said = presenting.scheme_of(DataSection(scheme="hold-out", held_out=0.3), FOLDS[:1], marked())
+    said = scheme_of(DataSection(scheme="hold-out", held_out=0.3), FOLDS[:1], marked())
     assert said.startswith(f"{len(FOLDS[0].test)} of {len(marked().cases)} cases were held out")
 
 
@@ -119,7 +120,7 @@ def test_nothing_is_said_of_patients_where_none_is_named(scheme: Any) -> None:
     nameless = manifest.with_cases(tuple(replace(case, patient_id=case.case_id) for case in manifest.cases))
     assert manifest.names_patients
     assert not nameless.names_patients
-    named, unnamed = (presenting.scheme_of(DataSection(scheme=scheme), FOLDS, one) for one in (manifest, nameless))
+    named, unnamed = (scheme_of(DataSection(scheme=scheme), FOLDS, one) for one in (manifest, nameless))
     assert "whole patients" in named
     assert "patient" not in unnamed.replace("names no patients", "")
 

@@ -23,6 +23,7 @@ def bundle(
         folds=[None] * networks,
         simulated=simulated,
         recipe=SimpleNamespace(data=data or DataSection()),
+        accepted_leaks=(),
     )
 
 
@@ -111,3 +112,9 @@ def test_the_average_of_folds_is_not_said_to_have_been_measured() -> None:
     repeated = DataSection(scheme="repeated-k-fold", repeats=3)
     _, said = measured_words(bundle("single-label", row("auroc", None, 0.8), networks=15, data=repeated))
     assert said.startswith("On 60 images, each answered by the 3 of its 15 networks that had not learned from it:")
+
+
+def test_who_reads_answers_is_told_that_a_leak_was_accepted() -> None:
+    leaky = bundle("single-label", row("auroc", None, 0.8))
+    leaky.accepted_leaks = ("LEAK ACCEPTED: 4 cases",)
+    assert measured_words(leaky)[-1] == "LEAK ACCEPTED: 4 cases"

@@ -40,6 +40,10 @@ class Groups:
         """The cases of some groups; by default of all."""
         return [case for group in (range(len(self.cases)) if chosen is None else chosen) for case in self.cases[group]]
 
+    def only(self, chosen: Whole) -> Groups:
+        """Some of the groups."""
+        return Groups(tuple(self.cases[group] for group in chosen), self.counts[chosen], self.classes)
+
     def ids(self, chosen: Whole) -> tuple[str, ...]:
         """The case ids of some groups, sorted."""
         return tuple(sorted(case.case_id for case in self.members(chosen)))
@@ -47,8 +51,6 @@ class Groups:
 
 def groups_of(manifest: Manifest, cases: Sequence[Case], same: Mapping[str, str]) -> Groups:
     """Tie the cases of each patient, and patients with an identical image, into groups."""
-    if not cases:
-        raise ManifestError(f"'{manifest.name}' has no case to learn from: all are in the official split 'test'.")
     cases = sorted(cases, key=lambda case: case.case_id)
     nodes: dict[tuple[str, str], int] = {}
     patients = [nodes.setdefault(("patient", case.patient_id), len(nodes)) for case in cases]

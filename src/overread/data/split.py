@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from overread.data.groups import Groups, Whole, groups_of, shown_by
+from overread.data.dealing import dealt
+from overread.data.groups import Groups, groups_of, shown_by
+from overread.data.leaks import between_splits, refuse
 from overread.data.manifest import Case, Manifest
 from overread.data.section import DataSection
 from overread.errors import ManifestError
@@ -26,8 +28,8 @@ class Fold:
         fit: what the model learns from.
         validation: what chooses the epoch; nothing that is reported rests on it. Empty where no share is asked for.
         test: what the model is measured on.
-        left_out: cases outside of the test part that nobody learns from here, because their patient, or their very
-            pixels, are also in it.
+        left_out: cases that nobody learns from here, because their patient, or their very pixels, are also in the
+            test part, or in the data set's own test split.
     """
 
     index: int
@@ -38,7 +40,12 @@ class Fold:
 
 
 def folds_of(
-    manifest: Manifest, section: DataSection, *, seed: int, same: Mapping[str, str] | None = None
+    manifest: Manifest,
+    section: DataSection,
+    *,
+    seed: int,
+    same: Mapping[str, str] | None = None,
+    accept_leaks: bool = False,
 ) -> list[Fold]:
     """Part a data set so that every number that is reported comes from patients the model never saw.
 
@@ -50,11 +57,13 @@ def folds_of(
     all test parts but those that the data set itself makes: its own splits, and its sites.
 
     Args:
-        manifest: the data set; its official "test" cases are never part of anything.
+        manifest: the data set; its official "test" cases are never part of anything, nor is what is of the same
+            patient or shows the same pixels, except that "official" takes the splits as they are.
         section: scheme and shares.
         seed: of the recipe; the same seed gives the same folds, whatever the order of the cases.
         same: case id -> digest of its pixels, for the cases where it is known; cases with equal digests stay
             together like those of one patient.
+        accept_leaks: for "official", take splits that share patients or identical images.
 
     Returns:
         One fold for "hold-out" and "official", `folds` for "k-fold", `repeats` times `folds` for "repeated-k-fold",
@@ -63,21 +72,46 @@ def folds_of(
     Raises:
         ManifestError: where the data set has no such parts, or a part would be empty or lack a class to learn or to
             measure. A class that no case at all shows is none of this function's business (see `problems`).
+        DataLeak: where "official" splits share patients or identical images, and that is not accepted.
     """
-    groups = groups_of(manifest, [case for case in manifest.cases if case.split != "test"], same or {})
-    match section.scheme:
-        case "official":
-            tests = [_own_split(manifest, groups)]
-        case "leave-one-site-out":
-            tests = _sites(manifest, groups)
-        case _:
-            tests = _dealt_tests(groups, section, seed=seed)
-    folds = [_fold(groups, index, test, section=section, seed=seed) for index, test in enumerate(tests)]
-    _refuse_untested(manifest, groups, folds)
-    return folds
+    aside: tuple[str, ...] = ()
+    if section.scheme == "official":
+        train, val = _own_splits(manifest)
+        if not accept_leaks:
+            refuse(manifest, between_splits(manifest, same or {}), advice=_INSTEAD)
+        groups, tests = groups_of(manifest, train, same or {}), [val]
+    else:
+        groups, aside = _apart_from_test(manifest, same or {})
+        by_site = section.scheme == "leave-one-site-out"
+        tests = _sites(manifest, groups) if by_site else _dealt_tests(groups, section, seed)
+    folds = [_fold(manifest, groups, index, test, section, seed=seed) for index, test in enumerate(tests)]
+    _refuse_untested(manifest, folds)
+    return [replace(fold, left_out=tuple(sorted((*fold.left_out, *aside)))) for fold in folds]
 
 
-def _dealt_tests(groups: Groups, section: DataSection, *, seed: int) -> list[list[Case]]:
+_INSTEAD = (
+    "Use scheme = 'k-fold', which deals 'train' and 'val' out anew by patient, or give --accept-leaks to use these "
+    "splits as they are: the report then says on its first page that they leak."
+)
+
+
+def _apart_from_test(manifest: Manifest, same: Mapping[str, str]) -> tuple[Groups, tuple[str, ...]]:
+    """The groups that have nothing to do with the official test split, and the other cases outside of it."""
+    groups = groups_of(manifest, manifest.cases, same)
+    is_test = np.array([any(case.split == "test" for case in members) for members in groups.cases])
+    if is_test.all():
+        raise ManifestError(
+            f"'{manifest.name}' has no case to learn from: all are in the official split 'test', or their patient or "
+            "image is. Add cases of other patients."
+        )
+    touched = groups.members(np.flatnonzero(is_test))
+    aside = tuple(sorted(case.case_id for case in touched if case.split != "test"))
+    if aside:
+        _log.warning("%d cases are left out: their patient or image is in the official test split", len(aside))
+    return groups.only(np.flatnonzero(~is_test)), aside
+
+
+def _dealt_tests(groups: Groups, section: DataSection, seed: int) -> list[list[Case]]:
     """Test parts of whole groups."""
     folded, scheme = section.scheme != "hold-out", section.scheme
     shares = [1 / section.folds] * section.folds if folded else [1 - section.held_out, section.held_out]
@@ -86,26 +120,25 @@ def _dealt_tests(groups: Groups, section: DataSection, *, seed: int) -> list[lis
     tests = []
     for repeat in range(section.repeats if scheme == "repeated-k-fold" else 1):
         use = ("split", scheme, repeat) if scheme == "repeated-k-fold" else ("split", scheme)
-        part = _dealt(groups, everything, shares, seed=seed_for(seed, *use))
+        part = dealt(groups, everything, shares, seed=seed_for(seed, *use))
         tests += [groups.members(everything[part == number]) for number in range(0 if folded else 1, len(shares))]
     return tests
 
 
-def _own_split(manifest: Manifest, groups: Groups) -> list[Case]:
-    """The data set's own "val" to test on."""
-    cases = groups.members()
-    found = {split: sum(case.split == split for case in cases) for split in ("train", "val", None)}
-    if not found["train"] or not found["val"]:
+def _own_splits(manifest: Manifest) -> tuple[list[Case], list[Case]]:
+    """The data set's own "train" to learn from and "val" to test on."""
+    splits = {split: [case for case in manifest.cases if case.split == split] for split in ("train", "val", None)}
+    if not splits["train"] or not splits["val"]:
         raise ManifestError(
             f"scheme = 'official' needs cases in the data set's own splits 'train' and 'val'; '{manifest.name}' has "
-            f"{found['train']} and {found['val']}. Use scheme = 'k-fold' or 'hold-out'."
+            f"{len(splits['train'])} and {len(splits['val'])}. Use scheme = 'k-fold' or 'hold-out'."
         )
-    if found[None]:
+    if splits[None]:
         raise ManifestError(
-            f"scheme = 'official' needs the split of every case; {found[None]} cases of '{manifest.name}' have none. "
-            f"Name their split, or use scheme = 'k-fold', which needs none."
+            f"scheme = 'official' needs the split of every case; {len(splits[None])} cases of '{manifest.name}' have "
+            f"none. Name their split, or use scheme = 'k-fold', which needs none."
         )
-    return [case for case in cases if case.split == "val"]
+    return splits["train"], splits["val"]
 
 
 def _sites(manifest: Manifest, groups: Groups) -> list[list[Case]]:
@@ -127,7 +160,9 @@ def _sites(manifest: Manifest, groups: Groups) -> list[list[Case]]:
     return [[case for case in cases if case.site == site] for site in sites]
 
 
-def _fold(groups: Groups, index: int, test: Sequence[Case], *, section: DataSection, seed: int) -> Fold:
+def _fold(
+    manifest: Manifest, groups: Groups, index: int, test: Sequence[Case], section: DataSection, *, seed: int
+) -> Fold:
     """The fold of a test part: what has no group in common with it is learned from, but for a validation part."""
     tested = {case.case_id for case in test}
     is_touched = np.array([any(case.case_id in tested for case in members) for members in groups.cases])
@@ -138,7 +173,7 @@ def _fold(groups: Groups, index: int, test: Sequence[Case], *, section: DataSect
     fit, validation = training, training[:0]
     if section.validation:
         shares = [1 - section.validation, section.validation]
-        part = _dealt(groups, training, shares, seed=seed_for(seed, "validation", index))
+        part = dealt(groups, training, shares, seed=seed_for(seed, "validation", index))
         fit, validation = training[part == 0], training[part == 1]
     parts: dict[str, int] = {"fit": len(fit), "test": len(tested)}
     for name, size in (parts | ({"validation": len(validation)} if section.validation else {})).items():
@@ -151,24 +186,29 @@ def _fold(groups: Groups, index: int, test: Sequence[Case], *, section: DataSect
                 f"share (held_out = {section.held_out}, validation = {section.validation}; validation = 0 needs no "
                 "such part)."
             )
-    shown = groups.counts[:, : len(groups.classes)]
-    lacking = np.flatnonzero((shown[fit].sum(axis=0) == 0) & (shown.sum(axis=0) > 0))
-    if len(lacking):
-        names = ", ".join(f"'{groups.classes[column]}'" for column in lacking)
+    fitted, shown = groups.counts[fit].sum(axis=0), groups.counts.sum(axis=0) + shown_by(manifest, test).sum(axis=0)
+    lacking = [f"'{name}'" for number, name in enumerate(groups.classes) if shown[number] and not fitted[number]]
+    if lacking:
         of_site = f" (test: site '{test[0].site}')" if section.scheme == "leave-one-site-out" else ""
         raise ManifestError(
-            f"The model of fold {index}{of_site} would never see {names}: all patients who show it fall into other "
-            f"parts. Add patients with it, set a smaller validation share, or take the class out of the data set."
+            f"The model of fold {index}{of_site} would never see {', '.join(lacking)}: all patients who show it fall "
+            f"into other parts. Add patients with it, set a smaller validation share, or take the class out of the "
+            f"data set."
         )
     return Fold(index, groups.ids(fit), groups.ids(validation), tuple(sorted(tested)), left_out)
 
 
-def _refuse_untested(manifest: Manifest, groups: Groups, folds: Sequence[Fold]) -> None:
+def _refuse_untested(manifest: Manifest, folds: Sequence[Fold]) -> None:
     """Refuse parts of which none tests a class: nothing could be said about it."""
     tested = {key for fold in folds for key in fold.test}
-    cases = [case for case in groups.members() if case.case_id in tested]
-    shown, measured = groups.counts.sum(axis=0), shown_by(manifest, cases).sum(axis=0)
-    lacking = [f"'{name}'" for number, name in enumerate(groups.classes) if shown[number] and not measured[number]]
+    used = tested.union(*((*fold.fit, *fold.validation) for fold in folds))
+    counts = [
+        shown_by(manifest, [case for case in manifest.cases if case.case_id in keys]).sum(axis=0)
+        for keys in (used, tested)
+    ]
+    lacking = [
+        f"'{name}'" for name, shown, measured in zip(manifest.classes, *counts, strict=False) if shown > measured == 0
+    ]
     if lacking:
         raise ManifestError(
             f"No test case would show {', '.join(lacking)}, so that nothing could be said about it. Use scheme = "
@@ -191,62 +231,3 @@ def _refuse_too_few(groups: Groups, *, parts: int, scheme: str) -> None:
             f"count as one); found fewer for {', '.join(rare)}. {advice} with these classes, or take them out of the "
             f"data set."
         )
-
-
-def _dealt(groups: Groups, chosen: Whole, shares: Sequence[float], *, seed: int) -> Whole:
-    """Deal groups out to parts, the rarest class and its largest groups first, each to the part that needs it most.
-
-    This is the greedy rule of Sechidis et al. (On the Stratification of Multi-label Data, 2011), with one need that
-    weighs all classes of a group at once, so that groups of several cases and marks can be dealt as well: giving each
-    group to the part with the greatest need keeps the sum of squared errors of the shares as low as one step can.
-
-    Args:
-        groups: all groups.
-        chosen: `(dealt,)`: which of them to deal.
-        shares: of each part; their sum is 1.
-        seed: of the order among groups that are alike.
-
-    Returns:
-        `(dealt,)`: the part of each chosen group.
-    """
-    counts, sizes = groups.counts[chosen], groups.sizes[chosen].tolist()
-    total = counts.sum(axis=0)
-    # An error of one case weighs more where a class has few: errors are counted as shares of the class.
-    weight = (1 / np.maximum(total, 1) ** 2).tolist()
-    entries: list[list[tuple[int, int]]] = [[] for _ in sizes]
-    for group, column in np.argwhere(counts).tolist():
-        entries[group].append((column, int(counts[group, column])))
-
-    given = [[0] * len(weight) for _ in shares]
-    seen = [0] * len(weight)
-    cases_given, cases_seen = [0] * len(shares), 0
-    part = np.zeros(len(sizes), dtype=np.int64)
-    for group in _order(counts, seed=seed).tolist():
-        cases_seen += sizes[group]
-        for column, n in entries[group]:
-            seen[column] += n
-        best, greatest = 0, (-np.inf, -np.inf)
-        for number, share in enumerate(shares):
-            own = given[number]
-            need = 0.0
-            for column, n in entries[group]:
-                need += weight[column] * n * (share * seen[column] - own[column])
-            # Parts in equal need of a class are told apart by their number of cases.
-            if (both := (need, share * cases_seen - cases_given[number])) > greatest:
-                best, greatest = number, both
-        part[group] = best
-        cases_given[best] += sizes[group]
-        for column, n in entries[group]:
-            given[best][column] += n
-    return part
-
-
-def _order(counts: Whole, *, seed: int) -> Whole:
-    """`(group,)`: by the rarest class that each shows, then by how much it shows of it, then by chance."""
-    shown_by = (counts > 0).sum(axis=0)
-    rarity = np.where(counts > 0, shown_by, len(counts) + 1)
-    rarest = rarity.argmin(axis=1)
-    rows = np.arange(len(counts))
-    chance = np.random.default_rng(seed).permutation(len(counts))
-    order: Whole = np.lexsort((chance, -counts[rows, rarest], rarest, rarity[rows, rarest]))
-    return order

@@ -9,7 +9,7 @@ from overread.bundle import FOLDER, Bundle, FoldRecord, save_bundle
 from overread.data.inputs import input_of
 from overread.data.manifest import Case, Manifest, Problem
 from overread.data.prepared import PreparedImages
-from overread.data.split import Fold, folds_of
+from overread.data.split import Fold
 from overread.evaluation.estimate import Estimate
 from overread.export.content import ReportContent
 from overread.export.report import write_report
@@ -20,6 +20,7 @@ from overread.inference.predictor import Ensemble
 from overread.models.contract import Model, Shape
 from overread.pipeline import presenting
 from overread.pipeline.assembly import build_model, check_axes, device_for, ensemble_of
+from overread.pipeline.parting import Parting, scheme_of
 from overread.preprocessing.step import Step, learns
 from overread.progress import Progress
 from overread.provenance import environment
@@ -40,6 +41,7 @@ def cross_validate(
     found: Sequence[Problem],
     folder: Path,
     *,
+    parting: Parting,
     images: PreparedImages,
     device: str,
     progress: Progress,
@@ -49,7 +51,6 @@ def cross_validate(
     The validation part of a fold chooses the epoch and the operating point; nothing that is reported rests on it.
     """
     keep_freed_memory()
-    folds = folds_of(manifest, recipe.data, seed=recipe.seed, same=images.digests(manifest))
     fabric = fabric_for(device_for(device), recipe.training.precision)
     channels = _prepare(recipe, manifest, images, progress)
     shape = Shape(manifest.task, manifest.classes, channels, images.axes(manifest))
@@ -82,8 +83,8 @@ def cross_validate(
         fabric=fabric,
         judge=judge,
     )
-    results = _Results(manifest, folds)
-    for fold in fit_folds(plan, folds, folder=folder / "folds", progress=progress):
+    results = _Results(manifest, parting.folds)
+    for fold in fit_folds(plan, parting.folds, folder=folder / "folds", progress=progress):
         validated = results.cases_of(fold.fold.validation)
         results.add(fold, _predict(ask((fold.model, fold.steps)), validated, images))
         fold.model.to("cpu")
@@ -97,10 +98,10 @@ def cross_validate(
     estimates = assessment.estimates(recipe.evaluation, seed=recipe.seed)
     bundle = save_bundle(
         folder / FOLDER,
-        _bundle(recipe, results, estimates, images=images, shape=shape),
+        _bundle(recipe, results, estimates, accepted=parting.accepted, images=images, shape=shape),
         [fold.fitted.weights for fold in results.fitted],
     )
-    _write(folder, bundle, results=results, assessment=assessment, estimates=estimates, found=found)
+    _write(folder, bundle, results=results, assessment=assessment, estimates=estimates, found=found, parting=parting)
 
 
 class _Results:
@@ -180,6 +181,7 @@ def _bundle(
     results: _Results,
     estimates: Sequence[Estimate],
     *,
+    accepted: tuple[str, ...],
     images: PreparedImages,
     shape: Shape,
 ) -> Bundle:
@@ -218,6 +220,7 @@ def _bundle(
         environment=environment(),
         created=presenting.now(),
         image_facts=images.summary(manifest),
+        accepted_leaks=accepted,
     )
 
 
@@ -229,10 +232,12 @@ def _write(
     assessment: Assessment,
     estimates: Sequence[Estimate],
     found: Sequence[Problem],
+    parting: Parting,
 ) -> None:
     recipe, manifest = bundle.recipe, results.manifest
-    warnings = presenting.warnings_of(results.refused)
-    scheme = presenting.scheme_of(recipe.data, results.folds, manifest)
+    warnings = [*parting.accepted, *parting.near, *presenting.warnings_of(results.refused)]
+    scheme = scheme_of(recipe.data, results.folds, manifest)
+    scheme = " ".join(filter(None, (scheme, parting.kept_together)))
     rows = list(presenting.readings_of(assessment, results.refused, manifest, results.tested_in))
     write_predictions_csv(folder / "predictions.csv", rows)
     write_json(
@@ -257,7 +262,7 @@ def _write(
         warnings=warnings,
         simulated=manifest.simulated,
         manifest=manifest,
-        problems=found,
+        problems=[*found, *parting.leaks],
         estimates=estimates,
         thresholds=list(results.thresholds.values()) if manifest.marks_lesions else (),
         curves=presenting.curves_of(assessment),

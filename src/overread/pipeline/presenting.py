@@ -13,7 +13,6 @@ import numpy as np
 from overread import io
 from overread.bundle import Bundle, weights_bytes
 from overread.data.manifest import Case, Manifest
-from overread.data.section import DataSection
 from overread.errors import UndefinedMetric, UnreadableImage
 from overread.evaluation.curves import confusion_matrix, froc
 from overread.evaluation.estimate import Estimate
@@ -33,7 +32,6 @@ from overread.finding import Prediction
 from overread.inference.assessment import Assessment
 
 if TYPE_CHECKING:  # a reading must not wait for what only training needs
-    from overread.data.split import Fold
     from overread.training.crossval import FittedFold
 
 
@@ -198,7 +196,8 @@ def measured_words(bundle: Bundle) -> list[str]:
         if marks
         else RULES[bundle.task]
     )
-    return [rule, f"{measured}{': ' if counts is None else ', '}{words} Other images can be harder.{average}"]
+    how_good = f"{measured}{': ' if counts is None else ', '}{words} Other images can be harder.{average}"
+    return [rule, how_good, *bundle.accepted_leaks]
 
 
 def commonest_class(bundle: Bundle) -> str | None:
@@ -285,43 +284,6 @@ def readings_of(
     for prediction in [*assessment.predictions.values(), *refused]:
         case = cases[prediction.case_id]
         yield reading_of(case, prediction, manifest, pixels=False, fold=folds.get(case.case_id))
-
-
-def scheme_of(section: DataSection, folds: Sequence[Fold], manifest: Manifest) -> str:
-    """How the data were parted, in a sentence or two."""
-    parted = "whole patients" if manifest.names_patients else "single images, as the data set names no patients"
-    tested = sum(len(fold.test) for fold in folds)
-    bundle = f"The bundle averages these {len(folds)} networks and was not measured as a whole."
-    counted = "A mark counts from the mean of the scores that its folds chose. " if manifest.marks_lesions else ""
-    match section.scheme:
-        case "k-fold":
-            said = (
-                f"Cross-validation with {len(folds)} folds of {parted}: every case was judged by a model that did not "
-                f"learn from its fold. The scores of all folds are ranked together. {bundle}"
-            )
-        case "repeated-k-fold":
-            said = (
-                f"Cross-validation with {section.folds} folds of {parted}, {section.repeats} times with other folds: "
-                f"every case was judged by {section.repeats} models that did not learn from its fold. Their answers to "
-                "a case were averaged before anything was measured, so that every case counts once; a single model "
-                f"can do worse. The scores of all folds are ranked together. {counted}{bundle}"
-            )
-        case "leave-one-site-out":
-            site_of = {case.case_id: case.site for case in manifest.cases}
-            sites = ", ".join(f"{site_of[fold.test[0]]} ({len(fold.test)} cases)" for fold in folds)
-            said = (
-                f"Each of {len(folds)} sites was judged by a model that learned from the others only, in this order: "
-                f"{sites}. The scores of all sites are ranked together. {bundle}"
-            )
-        case "hold-out":
-            said = f"{tested} of {len(manifest.cases)} cases were held out ({parted}), and the model never saw them."
-        case "official":
-            said = "Measured on the data set's own validation split, which the model never saw."
-    left_out = {fold.index: len(fold.left_out) for fold in folds if fold.left_out}
-    if left_out:
-        parts = ", ".join(f"{count} of fold {index}" for index, count in left_out.items())
-        said += f" Left out of the training, because their patient or their picture is in the test part too: {parts}."
-    return said
 
 
 def warnings_of(refused: Sequence[Prediction]) -> list[str]:
