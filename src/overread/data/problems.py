@@ -51,9 +51,14 @@ def facts_of(ref: ImageRef) -> ImageFacts:
 
 def facts_in(image: Image) -> ImageFacts:
     """What the checks need to know of an image that was read."""
+    return ImageFacts(image.shape, image.channels, pixel_digest(image), thumbnail_of(image))
+
+
+def pixel_digest(image: Image) -> str:
+    """SHA-256 (hex) of shape and pixels."""
     digest = hashlib.sha256(repr(image.pixels.shape).encode())
     digest.update(image.pixels.tobytes())
-    return ImageFacts(image.shape, image.channels, digest.hexdigest(), thumbnail_of(image))
+    return digest.hexdigest()
 
 
 def case_facts(case: Case, facts: Callable[[ImageRef], ImageFacts]) -> tuple[ImageFacts, ...]:
