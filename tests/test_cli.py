@@ -269,9 +269,9 @@ def test_train_hands_over_all_that_was_typed_and_prints_what_came_out(
     estimate = Estimate("auroc", None, None, 0.9, 0.8, 0.95, 0.95, 546, 500, 147, "bootstrap")
     _write_evaluation(tmp_path, estimate)
     stage.answer = tmp_path
-    typed = "train r.toml data --out run --source coco --device cpu --precision bf16"
+    typed = "train r.toml data --out run --source coco --device cpu --precision bf16 --accept-leaks"
     assert main(typed.split()) == 0
-    settings = {"source": "coco", "device": "cpu", "precision": "bf16"}
+    settings = {"source": "coco", "device": "cpu", "precision": "bf16", "accept_leaks": True}
     assert stage.asked == [("train", ("r.toml", Path("data"), Path("run")), settings)]
     said = capsys.readouterr().out
     assert said.startswith("AUROC: 0.900 (95% interval 0.800 to 0.950)")

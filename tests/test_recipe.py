@@ -47,7 +47,9 @@ recipes = st.builds(
     Recipe,
     name=st.from_regex(r"\A[a-z0-9][a-z0-9._-]{0,20}\Z"),
     seed=st.integers(0, 2**31 - 1),
-    data=st.builds(DataSection, folds=st.integers(2, 50), scheme=st.sampled_from(["k-fold", "hold-out", "official"])),
+    data=st.builds(
+        DataSection, folds=st.integers(2, 50), scheme=st.sampled_from(["k-fold", "repeated-k-fold", "official"])
+    ),
     preprocessing=st.builds(
         PreprocessingSection,
         steps=st.lists(

@@ -97,6 +97,7 @@ class Bundle:
         environment: the software it was made with.
         created: when, in ISO 8601.
         image_facts: what the images it learned from have in common (modality, sizes ...).
+        accepted_leaks: what its training and test parts shared, where that was accepted; said with every number.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _FORBID
@@ -119,6 +120,7 @@ class Bundle:
     environment: dict[str, str]
     created: str
     image_facts: dict[str, Any]
+    accepted_leaks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.classes and self.task != "reconstruction":

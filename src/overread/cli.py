@@ -229,6 +229,7 @@ def _train(arguments: argparse.Namespace, progress: Progress) -> int:
         source=arguments.source,
         device=arguments.device,
         precision=arguments.precision,
+        accept_leaks=arguments.accept_leaks,
         progress=progress,
     )
     return _print_evaluation(run)
@@ -366,6 +367,11 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder of the run")
     _add_device(train)
     train.add_argument("--precision", choices=["float32", "bf16"], help="instead of what the recipe says")
+    train.add_argument(
+        "--accept-leaks",
+        action="store_true",
+        help="use official splits as they are though they share patients or images; the report says so first",
+    )
 
     evaluate = _command(
         commands, "evaluate", _evaluate, "measure a bundle on a data set", "evaluate run/bundle images/ --out eval/"

@@ -5,6 +5,7 @@
     │   ├── UnreadableImage      a file that cannot be read as an image
     │   ├── SourceError          DATA that is no known data set layout, or a broken one
     │   ├── ManifestError        a data set with errors in it (see data/problems.py)
+    │   │   └── DataLeak         official splits that share patients or images (see data/leaks.py)
     │   ├── RecipeError          a recipe with wrong keys or values
     │   ├── UnknownName          a catalogue that has no part of that name
     │   ├── BundleError          a bundle that is incomplete, changed or of another version
@@ -35,6 +36,10 @@ class SourceError(InputError):
 
 class ManifestError(InputError):
     """A data set with errors in it."""
+
+
+class DataLeak(ManifestError):
+    """Official splits of a data set share patients or images."""
 
 
 class RecipeError(InputError):

@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,16 +12,16 @@ from hypothesis import strategies as st
 from overread.data.manifest import Case, Manifest
 from overread.data.section import DataSection
 from overread.data.split import Fold, folds_of
-from overread.errors import ManifestError
+from overread.errors import DataLeak, ManifestError
 from overread.finding import Finding, Region
 
 FEW = settings(max_examples=40, deadline=None)
 CLASSES = ("benign", "malignant", "normal")
 
 
-def _case(number: int, *, patient: str | None = None, split=None, labels=None, marks=None) -> Case:
+def _case(number: int, *, patient: str | None = None, split=None, labels=None, marks=None, site=None) -> Case:
     case_id = f"case-{number:04d}"
-    return Case(case_id, patient or case_id, (), labels or {}, marks, split)
+    return Case(case_id, patient or case_id, (), labels or {}, marks, split, site)
 
 
 def _one_of(name: str, classes: tuple[str, ...] = CLASSES) -> dict[str, bool | None]:
@@ -38,11 +39,16 @@ def _labelled(counts: dict[str, int], *, split=None) -> list[Case]:
 
 
 @st.composite
-def _manifests(draw: st.DrawFn) -> tuple[Manifest, dict[str, str]]:
-    """Data sets of all tasks with patients of several images, identical images, and official test cases."""
-    task = draw(st.sampled_from(["single-label", "multi-label", "boxes"]))
+def _manifests(
+    draw: st.DrawFn, tasks: tuple[str, ...] = ("single-label", "multi-label", "boxes")
+) -> tuple[Manifest, dict[str, str]]:
+    """Data sets of all tasks with patients of several images, identical images, sites, and official test cases.
+
+    Some patients, and some images, are at two sites.
+    """
+    task = draw(st.sampled_from(tasks))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    n = draw(st.integers(20, 90))
+    n, leaky = draw(st.integers(20, 90)), draw(st.booleans())
     cases = []
     for number in range(n):
         labels, marks = {}, None
@@ -57,9 +63,16 @@ def _manifests(draw: st.DrawFn) -> tuple[Manifest, dict[str, str]]:
                 for _ in range(times)
             )
         patient = f"p{int(rng.integers(n * 3 // 4))}"
-        split = "test" if rng.random() < 0.1 else draw(st.sampled_from([None, "train"])) if number < 3 else "train"
-        cases.append(_case(number, patient=patient, split=split, labels=labels, marks=marks))
+        split = "test" if rng.random() < 0.1 else "val" if int(patient[1:]) % 4 == 0 else "train"
+        if number < 3 and leaky:
+            split = draw(st.sampled_from([None, "train"]))
+        site = "abc"[int(rng.integers(3)) if rng.random() < 0.1 else int(patient[1:]) % 3]
+        cases.append(_case(number, patient=patient, split=split, labels=labels, marks=marks, site=site))
     same = {case.case_id: f"image-{rng.integers(n * 5)}" for case in cases if rng.random() < 0.8}
+    if not leaky:  # splits that do not leak, as "official" wants them
+        own = {case.patient_id: case.split for case in cases}
+        cases = [replace(case, split=own[case.patient_id]) for case in cases]
+        same = {case.case_id: f"{case.split}-{same[case.case_id]}" for case in cases if case.case_id in same}
     return _manifest(cases, task=task), same
 
 
@@ -71,11 +84,28 @@ def _parted(manifest: Manifest, section: DataSection, *, seed: int = 0, same=Non
         raise
 
 
+def _apart_from_test(manifest: Manifest, same: dict[str, str]) -> set[str]:
+    """The cases that no chain of patients and identical images ties to the official test split."""
+    touched = {case.case_id for case in manifest.cases if case.split == "test"}
+    before = 0
+    while before != len(touched):
+        before = len(touched)
+        patients = {case.patient_id for case in manifest.cases if case.case_id in touched}
+        images = {same[key] for key in touched if key in same}
+        touched |= {case.case_id for case in manifest.cases if case.patient_id in patients}
+        touched |= {key for key, image in same.items() if image in images}
+    return {case.case_id for case in manifest.cases} - touched
+
+
 SECTIONS = st.sampled_from(
     [
         DataSection(folds=3),
         DataSection(folds=3, validation=0),
+        DataSection(scheme="repeated-k-fold", folds=3, repeats=2),
+        DataSection(scheme="leave-one-site-out"),
+        DataSection(scheme="leave-one-site-out", validation=0),
         DataSection(scheme="hold-out", held_out=0.3, validation=0.2),
+        DataSection(scheme="official"),
     ]
 )
 
@@ -102,24 +132,62 @@ def test_identical_images_are_never_in_two_parts_of_a_fold(drawn, section):
 
 
 @FEW
-@given(_manifests(), st.integers(2, 5))
-def test_every_trainable_case_is_tested_exactly_once_in_k_fold(drawn, folds):
-    manifest, same = drawn
-    found = _parted(manifest, DataSection(folds=folds), same=same)
-    tested = Counter(key for fold in found for key in fold.test)
-    assert [fold.index for fold in found] == list(range(folds))
-    assert tested == Counter(case.case_id for case in manifest.cases if case.split != "test")
+@given(
+    _manifests(),
+    st.integers(2, 5),
+    st.sampled_from([("k-fold", 1), ("repeated-k-fold", 2), ("repeated-k-fold", 5), ("leave-one-site-out", 1)]),
+)
+def test_every_trainable_case_is_tested_once_and_in_repeated_k_fold_once_a_repeat(drawn, folds, scheme):
+    (manifest, same), (name, times) = drawn, scheme
+    found = _parted(manifest, DataSection(scheme=name, folds=folds, repeats=max(times, 2)), same=same)
+    trainable = _apart_from_test(manifest, same)
+    sites = {case.site for case in manifest.cases if case.case_id in trainable}
+    assert [fold.index for fold in found] == list(range(len(sites) if name == "leave-one-site-out" else folds * times))
+    assert Counter(key for fold in found for key in fold.test) == dict.fromkeys(trainable, times)
     for fold in found:
-        assert sorted((*fold.fit, *fold.validation, *fold.test)) == sorted(tested)
+        parts = [*fold.fit, *fold.validation, *fold.test, *fold.left_out]
+        assert sorted(parts) == sorted(case.case_id for case in manifest.cases if case.split != "test")
+        assert not set(fold.left_out) & trainable or name == "leave-one-site-out"
+
+
+@FEW
+@given(_manifests())
+def test_each_repeat_is_a_k_fold_of_its_own(drawn):
+    manifest, same = drawn
+    found = _parted(manifest, DataSection(scheme="repeated-k-fold", folds=2, repeats=3, validation=0), same=same)
+    repeats = [found[:2], found[2:4], found[4:]]
+    for first, second in repeats:
+        assert not set(first.test) & set(second.test)
+    assert [first.test for first, _ in repeats] == [second.fit for _, second in repeats]
+
+
+def test_repeats_part_a_data_set_in_different_ways():
+    manifest = _manifest(_labelled({"benign": 40, "malignant": 20}), classes=("benign", "malignant"))
+    found = folds_of(manifest, DataSection(scheme="repeated-k-fold", folds=2, repeats=5), seed=0)
+    assert len({fold.test for fold in found}) == 10
+
+
+@FEW
+@given(_manifests())
+def test_each_site_is_tested_by_models_that_learned_from_the_others_and_from_nobody_who_was_there(drawn):
+    manifest, same = drawn
+    by_id = {case.case_id: case for case in manifest.cases}
+    found = _parted(manifest, DataSection(scheme="leave-one-site-out"), same=same)
+    trainable = _apart_from_test(manifest, same)
+    for site, fold in zip(sorted({str(by_id[key].site) for key in trainable}), found, strict=True):
+        assert fold.test == tuple(sorted(key for key in trainable if by_id[key].site == site))
+        assert site not in {by_id[key].site for key in (*fold.fit, *fold.validation)}
 
 
 @FEW
 @given(_manifests(), SECTIONS)
-def test_no_case_of_the_official_test_split_is_used(drawn, section):
+def test_neither_the_official_test_split_nor_what_is_tied_to_it_is_used(drawn, section):
     manifest, same = drawn
     official = {case.case_id for case in manifest.cases if case.split == "test"}
+    apart = _apart_from_test(manifest, same)
     for fold in _parted(manifest, section, same=same):
         assert not official & {*fold.fit, *fold.validation, *fold.test, *fold.left_out}
+        assert {*fold.fit, *fold.validation, *fold.test} <= apart
 
 
 @FEW
@@ -148,18 +216,19 @@ def test_class_shares_differ_by_no_more_than_the_largest_patient_forces(patients
     manifest = _manifest([_case(n, patient=key, labels=_one_of(name)) for n, (name, key) in enumerate(names)])
     for section in (
         DataSection(folds=folds, validation=0),
+        DataSection(scheme="repeated-k-fold", folds=folds, repeats=2, validation=0),
         DataSection(scheme="hold-out", held_out=held_out, validation=0),
     ):
         by_id = {case.case_id: case for case in manifest.cases}
         for fold in _parted(manifest, section):
-            share, parts = (1 / folds, folds) if section.scheme == "k-fold" else (held_out, 2)
+            share, parts = (held_out, 2) if section.scheme == "hold-out" else (1 / folds, folds)
             tested = Counter(by_id[key].label for key in fold.test)
             fitted = Counter(by_id[key].label for key in fold.fit)
             for name in CLASSES:
                 sizes = [size for label, size in patients if label == name]
                 slack = (1 - 1 / parts) * max(sizes, default=0) + 1e-9
                 assert tested[name] <= share * sum(sizes) + slack
-                if parts == 2:
+                if section.scheme == "hold-out":
                     assert fitted[name] <= (1 - share) * sum(sizes) + slack
                 else:  # equal shares: no two folds are further apart than the largest patient
                     assert tested[name] >= share * sum(sizes) - slack
@@ -206,6 +275,23 @@ def test_the_validation_part_is_stratified_and_taken_from_the_training_part():
         assert len(fold.fit) == 160
 
 
+@FEW
+@given(_manifests(("single-label",)), SECTIONS)
+def test_the_validation_part_of_every_scheme_gets_no_more_of_a_class_than_the_largest_group_forces(drawn, section):
+    manifest, _ = drawn
+    one_class = {case.patient_id: case.label for case in manifest.cases}
+    manifest = manifest.with_cases(
+        tuple(replace(case, labels=_one_of(one_class[case.patient_id])) for case in manifest.cases)
+    )
+    by_id = {case.case_id: case for case in manifest.cases}
+    for fold in _parted(manifest, section):
+        learned = Counter(by_id[key].label for key in (*fold.fit, *fold.validation))
+        patients = Counter((by_id[key].label, by_id[key].patient_id) for key in (*fold.fit, *fold.validation))
+        for name, n in Counter(by_id[key].label for key in fold.validation).items():
+            largest = max(count for (label, _), count in patients.items() if label == name)
+            assert n <= section.validation * learned[name] + largest / 2 + 1e-9
+
+
 def test_validation_parts_of_two_folds_are_drawn_on_their_own():
     manifest = _manifest(_labelled({"benign": 200}), classes=("benign",))
     first, second, *_ = folds_of(manifest, DataSection(), seed=0)
@@ -245,15 +331,40 @@ def test_official_tests_on_val_and_takes_validation_from_train():
     assert not fold.left_out
 
 
-def test_official_leaves_training_cases_out_whose_patient_or_image_is_tested():
+def _leaky() -> tuple[Manifest, dict[str, str]]:
+    """A patient, and an image, in both "train" and "val"."""
     cases = _official()
-    cases[0] = _case(0, patient="twice", split="train", labels=cases[0].labels)
-    cases[41] = _case(41, patient="twice", split="val", labels=cases[41].labels)
-    same = {cases[5].case_id: "equal", cases[45].case_id: "equal"}
-    (fold,) = folds_of(_manifest(cases), DataSection(scheme="official"), seed=0, same=same)
-    assert fold.left_out == (cases[0].case_id, cases[5].case_id)
-    assert not {*fold.fit, *fold.validation, *fold.test} & set(fold.left_out)
-    assert fold.test == tuple(case.case_id for case in cases if case.split == "val")
+    cases[0], cases[41] = replace(cases[0], patient_id="Doe^Jane"), replace(cases[41], patient_id="Doe^Jane")
+    return _manifest(cases), {cases[5].case_id: "equal", cases[45].case_id: "equal"}
+
+
+def test_official_splits_that_leak_are_refused_with_what_to_do_and_no_name():
+    manifest, same = _leaky()
+    with pytest.raises(
+        DataLeak, match=r"(?s)patient who is in two official splits.*case-0000.*k-fold.*--accept-leaks"
+    ) as one:
+        folds_of(manifest, DataSection(scheme="official"), seed=0)
+    assert "Doe" not in str(one.value)
+    with pytest.raises(DataLeak, match=r"(?s)share all pixels across official splits.*case-0005.*case-0045"):
+        folds_of(_manifest(_official()), DataSection(scheme="official"), seed=0, same=same)
+
+
+def test_official_splits_that_leak_are_taken_as_they_are_where_that_is_accepted():
+    manifest, same = _leaky()
+    (fold,) = folds_of(manifest, DataSection(scheme="official"), seed=0, same=same, accept_leaks=True)
+    own = {split: {case.case_id for case in manifest.cases if case.split == split} for split in ("train", "val")}
+    assert set(fold.test) == own["val"]
+    assert {*fold.fit, *fold.validation} == own["train"]
+    assert not fold.left_out
+
+
+@pytest.mark.parametrize("scheme", ["k-fold", "hold-out"])
+def test_a_patient_in_train_and_val_is_no_leak_where_both_are_dealt_out_anew(scheme):
+    manifest, same = _leaky()
+    for fold in folds_of(manifest, DataSection(scheme=scheme, folds=3), seed=0, same=same):
+        assert not fold.left_out
+        for twins in ({"case-0000", "case-0041"}, {"case-0005", "case-0045"}):
+            assert sum(bool(twins & set(part)) for part in (fold.fit, fold.validation, fold.test)) == 1
 
 
 @pytest.mark.parametrize(("train", "val"), [(0, 10), (40, 0)])
@@ -266,6 +377,49 @@ def test_official_is_refused_where_some_cases_have_no_split():
     cases = [*_official(), _case(99, labels=_one_of("normal"))]
     with pytest.raises(ManifestError, match="1 cases of 'example' have none"):
         folds_of(_manifest(cases), DataSection(scheme="official"), seed=0)
+
+
+def _at_sites(sites: str, names: str) -> Manifest:
+    """A letter a case: its site, and the first letter of its class."""
+    known = {name[0]: name for name in CLASSES}
+    pairs = enumerate(zip(sites, names, strict=True))
+    return _manifest([_case(n, site=None if s == "-" else s, labels=_one_of(known[c])) for n, (s, c) in pairs])
+
+
+SITES = DataSection(scheme="leave-one-site-out", validation=0)
+
+
+def test_a_patient_at_two_sites_is_learned_from_in_neither_of_their_folds():
+    manifest = _at_sites("aaabbbccc", "bmnbmnbmn")
+    moved = [replace(case, patient_id="p") if n in (0, 3) else case for n, case in enumerate(manifest.cases)]
+    first, second, third = folds_of(manifest.with_cases(tuple(moved)), SITES, seed=0)
+    assert (first.left_out, second.left_out, third.left_out) == (("case-0003",), ("case-0000",), ())
+    assert {"case-0000", "case-0003"} <= set(third.fit)
+
+
+def test_one_site_is_refused_and_so_is_a_case_without_one():
+    with pytest.raises(ManifestError, match=r"1 of 6 cases .* have none, such as 'case-0002'\. Name their site"):
+        folds_of(_at_sites("ab-abb", "bmnbmn"), SITES, seed=0)
+    with pytest.raises(ManifestError, match=r"at least 2 sites; .* of the site 'a'\. Add cases of another site"):
+        folds_of(_at_sites("aaaaaa", "bmnbmn"), SITES, seed=0)
+
+
+def test_a_class_of_one_site_only_is_refused_for_the_others_could_not_teach_it():
+    with pytest.raises(ManifestError, match=r"fold 1 \(test: site 'b'\) would never see 'malignant'"):
+        folds_of(_at_sites("aaaabbbb", "bnbnbnmm"), SITES, seed=0)
+
+
+def test_sites_that_see_the_same_patients_only_are_refused():
+    manifest = _at_sites("aabb", "bnbn")
+    shared = tuple(replace(case, patient_id=f"p{n % 2}") for n, case in enumerate(manifest.cases))
+    with pytest.raises(ManifestError, match="fit part of fold 0 would be empty: all other patients"):
+        folds_of(manifest.with_cases(shared), SITES, seed=0)
+
+
+def test_a_class_that_no_test_case_shows_is_refused():
+    manifest = _manifest(_labelled({"benign": 40, "malignant": 2}), classes=("benign", "malignant"))
+    with pytest.raises(ManifestError, match=r"No test case would show 'malignant', .* Use scheme = 'k-fold'"):
+        folds_of(manifest, DataSection(scheme="hold-out", held_out=0.2, validation=0), seed=0)
 
 
 def test_a_class_in_fewer_patients_than_folds_is_refused_by_name():

@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 from typing import Any
 
+from overread.data.section import DataSection
 from overread.evaluation.estimate import Estimate
 from overread.pipeline.presenting import commonest_class, measured_words
 
@@ -12,8 +13,18 @@ def row(metric: str, class_name: str | None, value: float | None, positive: int 
     return Estimate(metric, class_name, None, value, low, high, 0.95, 60, 20, positive, "drawn").as_json()
 
 
-def bundle(task: str, *rows: dict[str, Any], networks: int = 1, simulated: bool = False) -> Any:
-    return SimpleNamespace(task=task, evaluation=rows, threshold=0.625, folds=[None] * networks, simulated=simulated)
+def bundle(
+    task: str, *rows: dict[str, Any], networks: int = 1, simulated: bool = False, data: DataSection | None = None
+) -> Any:
+    return SimpleNamespace(
+        task=task,
+        evaluation=rows,
+        threshold=0.625,
+        folds=[None] * networks,
+        simulated=simulated,
+        recipe=SimpleNamespace(data=data or DataSection()),
+        accepted_leaks=(),
+    )
 
 
 def test_a_reader_is_told_the_rule_and_how_many_images_it_called_rightly() -> None:
@@ -98,3 +109,12 @@ def test_the_average_of_folds_is_not_said_to_have_been_measured() -> None:
     _, said = measured_words(bundle("single-label", row("auroc", None, 0.8), networks=5))
     assert said.startswith("On 60 images, each answered by the one of its 5 networks that had not learned from it:")
     assert said.endswith("All networks together, which answer here, were not measured.")
+    repeated = DataSection(scheme="repeated-k-fold", repeats=3)
+    _, said = measured_words(bundle("single-label", row("auroc", None, 0.8), networks=15, data=repeated))
+    assert said.startswith("On 60 images, each answered by the 3 of its 15 networks that had not learned from it:")
+
+
+def test_who_reads_answers_is_told_that_a_leak_was_accepted() -> None:
+    leaky = bundle("single-label", row("auroc", None, 0.8))
+    leaky.accepted_leaks = ("LEAK ACCEPTED: 4 cases",)
+    assert measured_words(leaky)[-1] == "LEAK ACCEPTED: 4 cases"

@@ -131,9 +131,9 @@ class PreparedImages:
         file = self._files(digest_of([_VERSION, "facts", _content_key(ref)]))[1]
         with suppress(OSError, ValueError, KeyError, TypeError):
             kept = json.loads(file.read_text())
-            return ImageFacts(tuple(kept["shape"]), kept["channels"], kept["pixel_digest"])
+            return ImageFacts(**kept | {"shape": tuple(kept["shape"]), "thumbnail": bytes.fromhex(kept["thumbnail"])})
         facts = facts_of(ref)
-        write_whole(file, json.dumps(asdict(facts)))
+        write_whole(file, json.dumps(asdict(facts) | {"thumbnail": facts.thumbnail.hex()}))
         return facts
 
     def _files(self, key: str) -> tuple[Path, Path]:

@@ -90,9 +90,21 @@ KINDS: Mapping[str, Kind] = {
     "case-in-two-splits": Kind("error", "Cases that are listed in two official splits", "List each in one."),
     "split-without-case": Kind("warning", "Names in the split lists that have no annotation", "Check what is missing."),
     "patient-in-two-splits": Kind(
-        "error",
+        "warning",
         "Cases of a patient who is in two official splits, or in the test split and in none",
-        "Put all images of a patient into one split.",
+        "Put all images of a patient into one split. The scheme 'official' stops at them; all others keep patients "
+        "together and learn from none who is in the test split.",
+    ),
+    "duplicates-in-two-splits": Kind(
+        "warning",
+        "Cases that share all pixels across official splits, or with the test split and are in none",
+        "Remove the copies from one of the splits. The scheme 'official' stops at them; all others keep copies "
+        "together and learn from none that is in the test split.",
+    ),
+    "near-copies-in-two-splits": Kind(
+        "warning",
+        "Cases that show nearly the same picture as one in another official split",
+        "Look at them. If they are of one patient, name the patient; if they are copies, remove one.",
     ),
     # the marks
     "turned-image": Kind(
@@ -150,9 +162,6 @@ KINDS: Mapping[str, Kind] = {
     ),
     "duplicates-with-different-truth": Kind(
         "warning", "Cases that share all pixels and not the truth", "Find out which truth is right."
-    ),
-    "duplicates-in-two-splits": Kind(
-        "warning", "Cases that share all pixels across official splits", "Remove the copies from one of the splits."
     ),
 }
 """Every `Problem.name`, with its severity unless a check says otherwise."""

@@ -12,6 +12,7 @@ import numpy as np
 from overread import io
 from overread.data.inputs import measured
 from overread.data.manifest import Case, ImageRef, Manifest, Problem
+from overread.data.near_copies import thumbnail_of
 from overread.data.problem_kinds import ProblemLog
 from overread.errors import UnreadableImage
 from overread.image import Image
@@ -30,11 +31,13 @@ class ImageFacts:
         shape: (row, column) or (slice, row, column).
         channels: 1 for grey, 3 for colour.
         pixel_digest: SHA-256 (hex) of shape and pixels; equal for equal pixels in whatever file format.
+        thumbnail: a small picture of it (see `thumbnail_of`), to find nearly equal ones.
     """
 
     shape: tuple[int, ...]
     channels: int
     pixel_digest: str
+    thumbnail: bytes
 
 
 def facts_of(ref: ImageRef) -> ImageFacts:
@@ -48,9 +51,14 @@ def facts_of(ref: ImageRef) -> ImageFacts:
 
 def facts_in(image: Image) -> ImageFacts:
     """What the checks need to know of an image that was read."""
+    return ImageFacts(image.shape, image.channels, pixel_digest(image), thumbnail_of(image))
+
+
+def pixel_digest(image: Image) -> str:
+    """SHA-256 (hex) of shape and pixels."""
     digest = hashlib.sha256(repr(image.pixels.shape).encode())
     digest.update(image.pixels.tobytes())
-    return ImageFacts(image.shape, image.channels, digest.hexdigest())
+    return digest.hexdigest()
 
 
 def case_facts(case: Case, facts: Callable[[ImageRef], ImageFacts]) -> tuple[ImageFacts, ...]:
@@ -119,15 +127,9 @@ def _check_patients(manifest: Manifest, log: ProblemLog) -> None:
     for case in manifest.cases:
         alike.setdefault(_plain(case.patient_id), set()).add(case.patient_id)
     named = {_plain(case.patient_id) for case in manifest.cases if case.patient_id != case.case_id}
-    splits: dict[str, set[str | None]] = {}
-    for case in manifest.cases:
-        splits.setdefault(case.patient_id, set()).add(case.split)
     for case in manifest.cases:
         if len(alike[_plain(case.patient_id)]) > 1 and _plain(case.patient_id) in named:
             log.add("similar-patient-ids", case.case_id)  # never the patient, for logs
-        listed = splits[case.patient_id]
-        if len(listed - {None}) > 1 or listed >= {"test", None}:  # training takes the cases that have no split
-            log.add("patient-in-two-splits", case.case_id, case.split or "no split")
 
 
 def _plain(patient: str) -> str:
@@ -219,8 +221,6 @@ def _check_duplicates(manifest: Manifest, known: Mapping[str, Sequence[ImageFact
         for case_id in ids:
             others = ", ".join(other for other in ids[:4] if other != case_id)
             log.add("duplicate-images", case_id, f"= {others}")
-            if len({case.split for case in group} - {None}) > 1:
-                log.add("duplicates-in-two-splits", case_id, f"= {others}")
             if len({_truth(case) for case in group}) > 1:
                 log.add("duplicates-with-different-truth", case_id, f"= {others}")
         elsewhere += _of_other_patients(group)

@@ -260,7 +260,8 @@ LIMITS = {
         "The intervals say what drawing other patients of the same kind would change. They do not cover chance in "
         "training, wrong labels, a data set that leaves out the hard cases, or the choice of this recipe among several "
         "on the same data.",
-        "Images with equal pixels are kept on one side. Copies that were changed, be it by one pixel, are not noticed.",
+        "Images with equal pixels are kept on one side. Nearly equal ones on both sides are counted above, where there "
+        "are any; copies that were turned, mirrored or cut are not noticed.",
         "A score is the model's own scale. It is not the probability of a disease in a patient.",
     ),
     "evaluation": (

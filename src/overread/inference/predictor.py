@@ -16,7 +16,7 @@ from torch import Tensor
 from overread import io
 from overread.data.inputs import Images, input_of, slices_of
 from overread.data.manifest import Case, ImageRef, Task
-from overread.data.problems import facts_in
+from overread.data.problems import pixel_digest
 from overread.data.section import AugmentationSection
 from overread.errors import OverreadError
 from overread.finding import Finding, Prediction, Region
@@ -50,7 +50,7 @@ class FreshImages:
             UnreadableImage: the file cannot be read.
         """
         image = io.read(ref.path, item=ref.item)
-        self.digests[ref] = facts_in(image).pixel_digest
+        self.digests[ref] = pixel_digest(image)
         return prepare(image, steps)
 
 

@@ -15,7 +15,7 @@ from overread.data.manifest import Manifest, Problem, Split
 from overread.data.prepared import PreparedImages
 from overread.data.problems import problems
 from overread.data.sources import open_data
-from overread.errors import InputError, ManifestError, OutputExists, UnreadableImage
+from overread.errors import InputError, ManifestError, OutputExists, RecipeError, UnreadableImage
 from overread.pipeline.folders import fresh_folder, run_folder
 from overread.progress import Progress, Silent
 from overread.proposal import propose as proposed
@@ -51,10 +51,12 @@ def inspect(data: Path, *, source: str | None = None, progress: Progress | None 
     Raises:
         SourceError: DATA is no known layout.
     """
+    from overread.pipeline.parting import shared
+
     manifest = open_data(data, source=source)
     images = PreparedImages()
     found = _problems(manifest, images, progress or Silent())
-    return Inspection(manifest, found, images.summary(manifest))
+    return Inspection(manifest, [*found, *shared(manifest, images)], images.summary(manifest))
 
 
 def propose(data: Path, *, source: str | None = None, progress: Progress | None = None) -> str:
@@ -71,6 +73,7 @@ def train(
     source: str | None = None,
     device: str = "auto",
     precision: str | None = None,
+    accept_leaks: bool = False,
     progress: Progress | None = None,
 ) -> Path:
     """Cross-validated training; the same call goes on where an interrupted one stopped.
@@ -82,6 +85,7 @@ def train(
         source: layout of the data set; None recognises it.
         device: "auto", "cpu" or "cuda".
         precision: "float32" or "bf16"; None leaves it to the recipe.
+        accept_leaks: use official splits that share patients or identical images as they are, and say so.
         progress: shows it.
 
     Returns:
@@ -89,30 +93,41 @@ def train(
 
     Raises:
         RecipeError: a recipe that is wrong, or does not fit this data set.
-        ManifestError: a data set with errors in it.
+        ManifestError: a data set with errors in it, or one that cannot be parted as the recipe says.
+        DataLeak: official splits, where the recipe uses them, that share patients or identical images.
         OutputExists: `out` holds something else, or a finished run that lost a file.
         BundleError: the same of its bundle.
         InputError: "cuda" where there is none.
     """
     from overread.pipeline.assembly import check_family, device_for
     from overread.pipeline.cross_validation import cross_validate
+    from overread.pipeline.parting import part
 
     progress = progress or Silent()
     device_for(device)
     chosen = _with_precision(recipes.load_recipe(recipe), precision).resolved()
+    if accept_leaks and chosen.data.scheme != "official":
+        raise RecipeError(
+            f"--accept-leaks is for scheme = 'official', which uses the data set's own splits; '{chosen.data.scheme}' "
+            "parts patients and copies itself. Leave it out."
+        )
     whole = open_data(data, source=source)
     manifest = _trainable(whole)
     check_family(chosen, manifest)
     images = PreparedImages()
-    with run_folder(out, recipe=chosen.digest, data=manifest.fingerprint) as folder:
+    with run_folder(out, recipe=chosen.digest, data=manifest.fingerprint, accept_leaks=accept_leaks) as folder:
         if (folder / "report.html").exists():
             _check_finished(folder)
             progress.say("this run is finished already; nothing was done again")
             shutil.rmtree(folder / "folds", ignore_errors=True)  # where it was killed at its last breath
             return out
-        found = _problems(manifest, images, progress, whole=whole, folds=_folds(chosen))
+        found = _problems(manifest, images, progress, folds=_folds(chosen))
         _stop_at_errors(manifest, found)
-        cross_validate(chosen, manifest, found, folder, images=images, device=device, progress=progress)
+        progress.say("looking for patients and pictures on both sides")
+        parting = part(chosen, manifest, whole, images, accept_leaks=accept_leaks)
+        cross_validate(
+            chosen, manifest, found, folder, parting=parting, images=images, device=device, progress=progress
+        )
         shutil.rmtree(folder / "folds", ignore_errors=True)
     return out
 
@@ -145,6 +160,7 @@ def evaluate(
     """
     from overread.pipeline.assembly import device_for
     from overread.pipeline.external_evaluation import evaluate_bundle
+    from overread.pipeline.parting import stop_at_shared_patients
 
     progress = progress or Silent()
     device_for(device)
@@ -158,14 +174,18 @@ def evaluate(
             )
     images = PreparedImages()
     with fresh_folder(out) as folder:
-        found = _problems(manifest, images, progress, whole=whole)
+        found = _problems(manifest, images, progress)
         _stop_at_errors(manifest, found)
+        learned_here = model.manifest_fingerprint == _trainable(whole).fingerprint
+        if split is not None and not learned_here:  # else its training saw to it, or was told to accept it
+            stop_at_shared_patients(whole, split)
         return evaluate_bundle(
             model,
             bundle_folder(bundle),
             manifest,
             found,
             folder,
+            accepted=model.accepted_leaks if learned_here else (),
             split=split,
             images=images,
             device=device,
@@ -279,27 +299,17 @@ def _trainable(manifest: Manifest) -> Manifest:
 
 
 def _folds(recipe: Recipe) -> int | None:
-    return recipe.data.folds if recipe.data.scheme == "k-fold" else None
+    return recipe.data.folds if recipe.data.scheme in ("k-fold", "repeated-k-fold") else None
 
 
 def _problems(
-    manifest: Manifest,
-    images: PreparedImages,
-    progress: Progress,
-    *,
-    whole: Manifest | None = None,
-    folds: int | None = None,
+    manifest: Manifest, images: PreparedImages, progress: Progress, *, folds: int | None = None
 ) -> list[Problem]:
-    """All problems of a data set, or of the part of a whole one that is to be used."""
     for case in progress.track(manifest.cases, what="looking at the images"):
         for ref in case.images:
             with suppress(UnreadableImage):  # named below, with all others
                 images.facts(ref)
-    found = problems(manifest, folds=folds, facts=images.facts)
-    if whole is not None:  # a part by itself does not show that its patients are in another part too
-        leaks = [one for one in problems(whole, readable=False) if one.name == "patient-in-two-splits"]
-        found = [*leaks, *(one for one in found if one.name != "patient-in-two-splits")]
-    return found
+    return problems(manifest, folds=folds, facts=images.facts)
 
 
 def _stop_at_errors(manifest: Manifest, found: Sequence[Problem]) -> None:

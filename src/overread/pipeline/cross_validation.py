@@ -9,7 +9,7 @@ from overread.bundle import FOLDER, Bundle, FoldRecord, save_bundle
 from overread.data.inputs import input_of
 from overread.data.manifest import Case, Manifest, Problem
 from overread.data.prepared import PreparedImages
-from overread.data.split import Fold, folds_of
+from overread.data.split import Fold
 from overread.evaluation.estimate import Estimate
 from overread.export.content import ReportContent
 from overread.export.report import write_report
@@ -20,6 +20,7 @@ from overread.inference.predictor import Ensemble
 from overread.models.contract import Model, Shape
 from overread.pipeline import presenting
 from overread.pipeline.assembly import build_model, check_axes, device_for, ensemble_of
+from overread.pipeline.parting import Parting, scheme_of
 from overread.preprocessing.step import Step, learns
 from overread.progress import Progress
 from overread.provenance import environment
@@ -40,6 +41,7 @@ def cross_validate(
     found: Sequence[Problem],
     folder: Path,
     *,
+    parting: Parting,
     images: PreparedImages,
     device: str,
     progress: Progress,
@@ -49,15 +51,14 @@ def cross_validate(
     The validation part of a fold chooses the epoch and the operating point; nothing that is reported rests on it.
     """
     keep_freed_memory()
-    folds = folds_of(manifest, recipe.data, seed=recipe.seed, same=images.digests(manifest))
     fabric = fabric_for(device_for(device), recipe.training.precision)
     channels = _prepare(recipe, manifest, images, progress)
     shape = Shape(manifest.task, manifest.classes, channels, images.axes(manifest))
     check_axes(recipe, shape)
 
-    def ask(model: Model, steps: Sequence[Step]) -> Ensemble:
+    def ask(*networks: tuple[Model, Sequence[Step]]) -> Ensemble:
         return ensemble_of(
-            [(model, tuple(steps))],
+            [(model, tuple(steps)) for model, steps in networks],
             recipe=recipe,
             task=manifest.task,
             classes=manifest.classes,
@@ -67,7 +68,7 @@ def cross_validate(
         )
 
     def judge(model: Model, steps: Sequence[Step], cases: Sequence[Case]) -> float | None:
-        return Assessment.of(manifest, _predict(ask(model, steps), cases, images), 0.5).judged()
+        return Assessment.of(manifest, _predict(ask((model, steps)), cases, images), 0.5).judged()
 
     plan = Plan(
         manifest=manifest,
@@ -82,22 +83,25 @@ def cross_validate(
         fabric=fabric,
         judge=judge,
     )
-    results = _Results(manifest, folds)
-    for fold in fit_folds(plan, folds, folder=folder / "folds", progress=progress):
-        ensemble = ask(fold.model, fold.steps)
-        validation = _predict(ensemble, results.cases_of(fold.fold.validation), images)
-        testing = progress.track(results.cases_of(fold.fold.test), what=f"testing fold {fold.fold.index + 1}")
-        results.add(fold, validation, _predict(ensemble, testing, images))
+    results = _Results(manifest, parting.folds)
+    for fold in fit_folds(plan, parting.folds, folder=folder / "folds", progress=progress):
+        validated = results.cases_of(fold.fold.validation)
+        results.add(fold, _predict(ask((fold.model, fold.steps)), validated, images))
         fold.model.to("cpu")
+    for indices, keys in progress.track(list(results.tested_by().items()), what="testing"):
+        asked = [results.fitted[index] for index in indices]
+        results.tested += _predict(ask(*((one.model, one.steps) for one in asked)), results.cases_of(keys), images)
+        for one in asked:
+            one.model.to("cpu")
     progress.say("computing intervals")
     assessment = results.assessment()
     estimates = assessment.estimates(recipe.evaluation, seed=recipe.seed)
     bundle = save_bundle(
         folder / FOLDER,
-        _bundle(recipe, results, estimates, images=images, shape=shape),
+        _bundle(recipe, results, estimates, accepted=parting.accepted, images=images, shape=shape),
         [fold.fitted.weights for fold in results.fitted],
     )
-    _write(folder, bundle, results=results, assessment=assessment, estimates=estimates, found=found)
+    _write(folder, bundle, results=results, assessment=assessment, estimates=estimates, found=found, parting=parting)
 
 
 class _Results:
@@ -110,23 +114,43 @@ class _Results:
         self.validated: list[Prediction] = []
         self.thresholds: dict[int, float] = {}
         self.tested: list[Prediction] = []
-        self.tested_in: dict[str, int] = {}
         self._cases = {case.case_id: case for case in manifest.cases}
 
     def cases_of(self, keys: Sequence[str]) -> list[Case]:
         return [self._cases[key] for key in keys]
 
-    def add(self, fold: FittedFold, validated: Sequence[Prediction], tested: Sequence[Prediction]) -> None:
+    def add(self, fold: FittedFold, validated: Sequence[Prediction]) -> None:
         self.fitted.append(fold)
         self.validated += validated
-        self.tested += tested
-        self.tested_in |= dict.fromkeys(fold.fold.test, fold.fold.index)
         # each fold is measured at its own operating point: the validation part of another fold holds its test cases
         self.thresholds[fold.fold.index] = Assessment.of(self.manifest, validated, 0.0).best_threshold()
 
+    def tested_by(self) -> dict[tuple[int, ...], list[str]]:
+        """The folds that test a case -> the cases that they test; several folds where folds are drawn repeatedly.
+
+        The networks of several folds are asked together, as those of a bundle are, so that a case has one answer.
+        """
+        folds_of_case: dict[str, tuple[int, ...]] = {}
+        for fold in self.folds:
+            for key in fold.test:
+                folds_of_case[key] = (*folds_of_case.get(key, ()), fold.index)
+        tested: dict[tuple[int, ...], list[str]] = {}
+        for key, indices in folds_of_case.items():
+            tested.setdefault(indices, []).append(key)
+        return tested
+
+    @property
+    def tested_in(self) -> dict[str, int]:
+        """Case id -> the fold that tests it, where it is one."""
+        return {key: indices[0] for indices, keys in self.tested_by().items() if len(indices) == 1 for key in keys}
+
     def assessment(self) -> Assessment:
         """The test predictions, at the operating points that the validation predictions chose."""
-        own = {case_id: self.thresholds[index] for case_id, index in self.tested_in.items()}
+        own = {
+            key: sum(self.thresholds[index] for index in indices) / len(indices)
+            for indices, keys in self.tested_by().items()
+            for key in keys
+        }
         return Assessment.of(self.manifest, self.tested, own)
 
     @property
@@ -157,6 +181,7 @@ def _bundle(
     results: _Results,
     estimates: Sequence[Estimate],
     *,
+    accepted: tuple[str, ...],
     images: PreparedImages,
     shape: Shape,
 ) -> Bundle:
@@ -195,6 +220,7 @@ def _bundle(
         environment=environment(),
         created=presenting.now(),
         image_facts=images.summary(manifest),
+        accepted_leaks=accepted,
     )
 
 
@@ -206,10 +232,12 @@ def _write(
     assessment: Assessment,
     estimates: Sequence[Estimate],
     found: Sequence[Problem],
+    parting: Parting,
 ) -> None:
     recipe, manifest = bundle.recipe, results.manifest
-    warnings = presenting.warnings_of(results.refused)
-    scheme = presenting.scheme_of(recipe.data, results.folds, manifest)
+    warnings = [*parting.accepted, *parting.near, *presenting.warnings_of(results.refused)]
+    scheme = scheme_of(recipe.data, results.folds, manifest)
+    scheme = " ".join(filter(None, (scheme, parting.kept_together)))
     rows = list(presenting.readings_of(assessment, results.refused, manifest, results.tested_in))
     write_predictions_csv(folder / "predictions.csv", rows)
     write_json(
@@ -234,7 +262,7 @@ def _write(
         warnings=warnings,
         simulated=manifest.simulated,
         manifest=manifest,
-        problems=found,
+        problems=[*found, *parting.leaks],
         estimates=estimates,
         thresholds=list(results.thresholds.values()) if manifest.marks_lesions else (),
         curves=presenting.curves_of(assessment),

@@ -27,6 +27,7 @@ def evaluate_bundle(
     found: Sequence[Problem],
     folder: Path,
     *,
+    accepted: Sequence[str],
     split: str | None,
     images: PreparedImages,
     device: str,
@@ -50,7 +51,7 @@ def evaluate_bundle(
         )
     estimates = assessment.estimates(bundle.recipe.evaluation, seed=bundle.recipe.seed)
     seen = _seen(bundle, manifest, images)
-    warnings = [*seen, *presenting.warnings_of(refused)]
+    warnings = [*accepted, *seen, *presenting.warnings_of(refused)]
     rows = list(presenting.readings_of(assessment, refused, manifest, {}))
     write_predictions_csv(folder / "predictions.csv", rows)
     networks = f"All {len(bundle.folds)} networks of the bundle averaged" if len(bundle.folds) > 1 else "One network"

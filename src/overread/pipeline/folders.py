@@ -20,19 +20,22 @@ _LOCK = ".lock"
 
 
 @contextmanager
-def run_folder(folder: Path, *, recipe: str, data: str) -> Iterator[Path]:
+def run_folder(folder: Path, *, recipe: str, data: str, accept_leaks: bool = False) -> Iterator[Path]:
     """Hold the folder of a run; a run that was interrupted is gone on with, any other content is left alone.
 
     Args:
         folder: made where absent.
         recipe: digest of the resolved recipe.
         data: fingerprint of the manifest.
+        accept_leaks: whether splits that leak are taken: a run of its own.
 
     Raises:
         OutputExists: the folder holds something else, or the run of another recipe or data set.
         InputError: another process is training into it, or its lock is no file of its own.
     """
     identity = {"format": "overread-run", "recipe": recipe, "data": data}
+    if accept_leaks:
+        identity["leaks"] = "accepted"
     if folder.exists() and not folder.is_dir():
         raise OutputExists(f"'{folder}' is a file. Name a folder that is new or empty.")
     _check(folder, identity)  # before anything is put into it
@@ -81,6 +84,8 @@ def _check(folder: Path, identity: dict[str, str]) -> None:
     found = found if isinstance(found, dict) else {}
     if found != identity:
         what = [name for name in ("recipe", "data") if found.get(name) != identity[name]]
+        if found.get("leaks") != identity.get("leaks"):
+            what.append("answer to whether leaks are accepted (--accept-leaks)")
         raise OutputExists(
             f"'{folder}' holds a run with another {' and another '.join(what) or 'format'}. Nothing was changed; name "
             "another folder, or give the recipe and the data of that run to go on with it."

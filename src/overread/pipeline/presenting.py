@@ -13,7 +13,6 @@ import numpy as np
 from overread import io
 from overread.bundle import Bundle, weights_bytes
 from overread.data.manifest import Case, Manifest
-from overread.data.section import DataSection
 from overread.errors import UndefinedMetric, UnreadableImage
 from overread.evaluation.curves import confusion_matrix, froc
 from overread.evaluation.estimate import Estimate
@@ -33,7 +32,6 @@ from overread.finding import Prediction
 from overread.inference.assessment import Assessment
 
 if TYPE_CHECKING:  # a reading must not wait for what only training needs
-    from overread.data.split import Fold
     from overread.training.crossval import FittedFold
 
 
@@ -182,7 +180,9 @@ def measured_words(bundle: Bundle) -> list[str]:
     if networks == 1:
         measured += " that were held out from its training"
     else:  # every one of these images is among those that some network of this bundle learned from
-        measured += f", each answered by the one of its {networks} networks that had not learned from it"
+        section = bundle.recipe.data
+        asked = section.repeats if section.scheme == "repeated-k-fold" else "one"
+        measured += f", each answered by the {asked} of its {networks} networks that had not learned from it"
     counts = found_words(rows)
     if counts is not None:
         at = threshold_words([bundle.threshold]) if networks == 1 else "each fold at the score that it chose"
@@ -196,7 +196,8 @@ def measured_words(bundle: Bundle) -> list[str]:
         if marks
         else RULES[bundle.task]
     )
-    return [rule, f"{measured}{': ' if counts is None else ', '}{words} Other images can be harder.{average}"]
+    how_good = f"{measured}{': ' if counts is None else ', '}{words} Other images can be harder.{average}"
+    return [rule, how_good, *bundle.accepted_leaks]
 
 
 def commonest_class(bundle: Bundle) -> str | None:
@@ -283,25 +284,6 @@ def readings_of(
     for prediction in [*assessment.predictions.values(), *refused]:
         case = cases[prediction.case_id]
         yield reading_of(case, prediction, manifest, pixels=False, fold=folds.get(case.case_id))
-
-
-def scheme_of(section: DataSection, folds: Sequence[Fold], manifest: Manifest) -> str:
-    """How the data were parted, in a sentence or two."""
-    parted = "whole patients" if manifest.names_patients else "single images, as the data set names no patients"
-    tested = sum(len(fold.test) for fold in folds)
-    said = {
-        "k-fold": f"Cross-validation with {len(folds)} folds of {parted}: every case was judged by a model that did "
-        f"not learn from its fold. The scores of all folds are ranked together. The bundle averages these {len(folds)} "
-        "networks and was not measured as a whole.",
-        "hold-out": f"{tested} of {len(manifest.cases)} cases were held out ({parted}), and the model never saw them.",
-        "official": "Measured on the data set's own validation split, which the model never saw.",
-    }[section.scheme]
-    left_out = sum(len(fold.left_out) for fold in folds)
-    if left_out:
-        said += (
-            f" {left_out} training cases were left out, because their picture (or their patient) is in that split too."
-        )
-    return said
 
 
 def warnings_of(refused: Sequence[Prediction]) -> list[str]:

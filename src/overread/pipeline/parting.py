@@ -1,0 +1,162 @@
+"""Who learns and who tests in a training, and what a reader must know about how well the two are parted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from overread.data.leaks import EXACT, NearPairs, across_folds, between_splits, exact, near_pairs, refuse, tied
+from overread.data.manifest import Manifest, Problem, Split
+from overread.data.prepared import PreparedImages
+from overread.data.section import DataSection
+from overread.data.split import Fold, folds_of
+from overread.export.wording import first_names
+from overread.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Parting:
+    """The folds of a training, and what they do not part.
+
+    Args:
+        folds: who learns, who chooses, who tests.
+        leaks: what the data set's own splits share.
+        accepted: what of it the numbers rest on, because it was accepted; for the first page and the bundle.
+        near: what else must be read before any number.
+        kept_together: what was repaired, in a sentence; empty where nothing was.
+    """
+
+    folds: Sequence[Fold]
+    leaks: Sequence[Problem] = ()
+    accepted: tuple[str, ...] = ()
+    near: tuple[str, ...] = ()
+    kept_together: str = ""
+
+
+def part(recipe: Recipe, manifest: Manifest, whole: Manifest, images: PreparedImages, *, accept_leaks: bool) -> Parting:
+    """Part a data set, and look for what is on both sides all the same.
+
+    Args:
+        recipe: its scheme, and its seed.
+        manifest: the cases that training may see.
+        whole: the data set with its official test split, with which these must have nothing in common.
+        images: where their pixels are known from.
+        accept_leaks: take official splits that share patients or identical images.
+
+    Raises:
+        DataLeak: splits that share them, where that is not accepted.
+        ManifestError: a data set that cannot be parted so.
+    """
+    test = whole.subset(("test",)).cases
+    manifest = manifest.with_cases(tuple(sorted((*manifest.cases, *test), key=lambda case: case.case_id)))
+    same = images.digests(manifest)
+    folds = folds_of(manifest, recipe.data, seed=recipe.seed, same=same, accept_leaks=accept_leaks)
+    near = near_pairs(manifest, images.facts, same)
+    leaks = between_splits(manifest, same, near)
+    return Parting(
+        folds,
+        leaks,
+        accepted=_accepted(exact(leaks)) if recipe.data.scheme == "official" else (),
+        near=_near(manifest, folds, near),
+        kept_together="" if recipe.data.scheme == "official" and exact(leaks) else _kept_together(manifest, same),
+    )
+
+
+def shared(manifest: Manifest, images: PreparedImages) -> list[Problem]:
+    """What the data set's own splits share, as warnings."""
+    if len({case.split for case in manifest.cases}) < 2:
+        return []
+    same = images.digests(manifest)
+    return between_splits(manifest, same, near_pairs(manifest, images.facts, same))
+
+
+def stop_at_shared_patients(whole: Manifest, split: Split) -> None:
+    """Refuse a split whose patients are in another one too: nobody knows whether a model learned from that one.
+
+    Raises:
+        DataLeak: at patients in two splits.
+    """
+    advice = f"A model that learned from another split may know patients of '{split}'. Correct the splits."
+    refuse(whole, between_splits(whole, {}), advice=advice)
+
+
+def scheme_of(section: DataSection, folds: Sequence[Fold], manifest: Manifest) -> str:
+    """How the data were parted, in a sentence or two."""
+    parted = "whole patients" if manifest.names_patients else "single images, as the data set names no patients"
+    tested = sum(len(fold.test) for fold in folds)
+    bundle = f"The bundle averages these {len(folds)} networks and was not measured as a whole."
+    counted = "A mark counts from the mean of the scores that its folds chose. " if manifest.marks_lesions else ""
+    match section.scheme:
+        case "k-fold":
+            said = (
+                f"Cross-validation with {len(folds)} folds of {parted}: every case was judged by a model that did not "
+                f"learn from its fold. The scores of all folds are ranked together. {bundle}"
+            )
+        case "repeated-k-fold":
+            said = (
+                f"Cross-validation with {section.folds} folds of {parted}, {section.repeats} times with other folds: "
+                f"every case was judged by {section.repeats} models that did not learn from its fold. Their answers to "
+                "a case were averaged before anything was measured, so that every case counts once; a single model "
+                f"can do worse. The scores of all folds are ranked together. {counted}{bundle}"
+            )
+        case "leave-one-site-out":
+            site_of = {case.case_id: case.site for case in manifest.cases}
+            sites = ", ".join(f"{site_of[fold.test[0]]} ({len(fold.test)} cases)" for fold in folds)
+            said = (
+                f"Each of {len(folds)} sites was judged by a model that learned from the others only, in this order: "
+                f"{sites}. The scores of all sites are ranked together. {bundle}"
+            )
+        case "hold-out":
+            said = f"{tested} of {len(manifest.cases)} cases were held out ({parted}), and the model never saw them."
+        case "official":
+            said = "Measured on the data set's own validation split, which the model never saw."
+    tested_ones = {key for fold in folds for key in fold.test}
+    aside = {key for fold in folds for key in fold.left_out} - tested_ones
+    if aside:
+        said += f" {len(aside)} cases were set aside: their patient or their picture is in the official test split too."
+    left_out = {fold.index: len(own) for fold in folds if (own := set(fold.left_out) - aside)}
+    if left_out:
+        parts = ", ".join(f"{count} of fold {index}" for index, count in left_out.items())
+        said += f" Left out of the training, because their patient or their picture is in the test part too: {parts}."
+    return said
+
+
+def _accepted(leaks: Sequence[Problem]) -> tuple[str, ...]:
+    return tuple(
+        f"LEAK ACCEPTED: {len(leak.where)} cases {EXACT[leak.name]} of the data set ({first_names(leak.where)}). "
+        "The numbers are too good."
+        for leak in leaks
+    )
+
+
+def _near(manifest: Manifest, folds: Sequence[Fold], near: NearPairs) -> tuple[str, ...]:
+    """Nearly equal images on both sides: of the folds, and of the official test split."""
+    said = []
+    if across := across_folds(folds, near):
+        said.append(
+            f"{_pairs(across)} show nearly the same picture, and of each pair one was learned from and the other "
+            "tested. If they are of one patient, or copies, these numbers are too good."
+        )
+    in_test = {case.case_id for case in manifest.cases if case.split == "test"}
+    learned = {key for fold in folds for key in (*fold.fit, *fold.validation)}
+    if later := [pair for pair in near if in_test & {*pair} and learned & {*pair}]:
+        said.append(
+            f"{_pairs(later)} show nearly the same picture, and of each pair one was learned from and the other is in "
+            "the official test split. If they are of one patient, or copies, numbers on that split will be too good."
+        )
+    return tuple(said)
+
+
+def _pairs(pairs: NearPairs) -> str:
+    named = first_names([f"{one} and {other}" for one, other in pairs])
+    return f"{len(pairs)} pair{'s' * (len(pairs) != 1)} of images ({named})"
+
+
+def _kept_together(manifest: Manifest, same: Mapping[str, str]) -> str:
+    of_patient, of_image = tied([case for case in manifest.cases if case.split != "test"], same)
+    parts = [
+        f"{count} cases {why}"
+        for count, why in ((of_patient, "of patients with several"), (of_image, "that share all pixels with another's"))
+        if count
+    ]
+    return f"Kept on one side: {' and '.join(parts)}." if parts else ""

@@ -1,0 +1,140 @@
+"""What is on both sides of a split: stopped, repaired or said, from a table of images to a report."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+NEAR = ("c-02", "c-21")
+"""Nearly the same picture, of two patients: one in "train", one in "val"."""
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """30 images of 30 patients: 20 to train, 6 in "val", 4 in "test"."""
+    (tmp_path / "data").mkdir()
+    rows = []
+    for number in range(30):
+        like = 2 if number == 21 else number
+        pixels = np.random.default_rng(like).integers(0, 200, (16, 16), dtype=np.uint8)
+        pixels[0, 0] += number == 21
+        Image.fromarray(pixels).save(tmp_path / "data" / f"c-{number:02d}.png")
+        split = "train" if number < 20 else "val" if number < 26 else "test"
+        rows.append((f"c-{number:02d}.png", ("cyst", "stone")[number % 2], f"patient {number}", split))
+    table = pd.DataFrame(rows, columns=["file", "label", "patient_id", "split"])
+    table.to_csv(tmp_path / "data" / "table.csv", index=False)
+    return tmp_path / "data" / "table.csv"
+
+
+def copied(data: Path, original: int, copy: int) -> None:
+    (data.parent / f"c-{copy:02d}.png").write_bytes((data.parent / f"c-{original:02d}.png").read_bytes())
+
+
+def same_patient(data: Path, *numbers: int) -> None:
+    table = pd.read_csv(data)
+    table.loc[list(numbers), "patient_id"] = "Doe^Jane"
+    table.to_csv(data, index=False)
+
+
+def train(overread: Any, journey: Path, data: Path, scheme: str, *more: str) -> tuple[Any, Path]:
+    recipe = (journey / "cnn.toml").read_text().replace("epochs = 2", "epochs = 1")
+    file = data.parent.parent / f"{scheme}.toml"
+    file.write_text(recipe.replace("folds = 2\n", f'scheme = "{scheme}"\nfolds = 2\n'))
+    out = data.parent.parent / f"run-{scheme}"
+    return overread("train", file, data, "--out", out, *more), out
+
+
+def test_official_splits_that_leak_stop_until_that_is_accepted_and_then_say_so_first(
+    overread: Any, journey: Path, data: Path
+) -> None:
+    copied(data, 5, 24)
+    same_patient(data, 3, 22)
+    said, run = train(overread, journey, data, "official")
+    assert said.code == 1
+    assert "--accept-leaks" in said.err
+    assert "Doe" not in said.err
+    assert not (run / "folds").exists()
+
+    said, run = train(overread, journey, data, "official", "--accept-leaks")
+    assert said.code == 0, said.err
+    evaluation = json.loads((run / "evaluation.json").read_text())
+    accepted = [warning for warning in evaluation["warnings"] if warning.startswith("LEAK ACCEPTED")]
+    assert len(accepted) == 2
+    assert "2 cases with all pixels of a case in another split of the data set (c-05, c-24)" in accepted[0]
+    assert "2 cases of a patient who is in two splits of the data set (c-03, c-22)" in accepted[1]
+    head = (run / "report.html").read_text().split('class="headline"')[0]
+    assert all(warning in head for warning in evaluation["warnings"])
+    assert {one["n_cases"] for one in evaluation["estimates"]} == {6}
+    told = json.loads((run / "bundle" / "bundle.json").read_text())["content"]
+    assert told["folds"][0]["n_fit"] == 20
+    assert told["accepted_leaks"] == accepted
+    read = overread("read", run, data.parent / "c-00.png", "--out", data.parent.parent / "read")
+    assert read.code == 0
+    assert "LEAK ACCEPTED" in (data.parent.parent / "read" / "report.html").read_text()
+
+
+def test_a_run_with_accepted_leaks_is_another_run(overread: Any, journey: Path, data: Path) -> None:
+    said, run = train(overread, journey, data, "official", "--accept-leaks")
+    assert said.code == 0, said.err
+    again, _ = train(overread, journey, data, "official")
+    assert again.code == 1
+    assert "another answer to whether leaks are accepted" in again.err
+    assert (run / "report.html").exists()
+
+
+def test_schemes_that_deal_out_anew_repair_what_official_splits_leak(overread: Any, journey: Path, data: Path) -> None:
+    copied(data, 5, 24)
+    same_patient(data, 3, 22)
+    said, run = train(overread, journey, data, "k-fold")
+    assert said.code == 0, said.err
+    fold = pd.read_csv(run / "predictions.csv").set_index("case_id")["fold"]
+    assert fold["c-05"] == fold["c-24"]
+    assert fold["c-03"] == fold["c-22"]
+    evaluation = json.loads((run / "evaluation.json").read_text())
+    assert (
+        "Kept on one side: 2 cases of patients with several and 2 cases that share all pixels" in evaluation["scheme"]
+    )
+    assert "LEAK" not in (run / "report.html").read_text()
+
+
+def test_whoever_is_in_the_official_test_split_is_not_learned_from_and_it_can_be_measured_on(
+    overread: Any, journey: Path, data: Path
+) -> None:
+    copied(data, 27, 7)
+    same_patient(data, 4, 28)
+    said, run = train(overread, journey, data, "k-fold")
+    assert said.code == 0, said.err
+    assert not {"c-07", "c-04"} & set(pd.read_csv(run / "predictions.csv")["case_id"])
+    scheme = json.loads((run / "evaluation.json").read_text())["scheme"]
+    assert "2 cases were set aside: their patient or their picture is in the official test split too" in scheme
+    measured = overread("evaluate", run, data, "--split", "test", "--out", data.parent.parent / "eval")
+    assert measured.code == 0, measured.err
+    assert json.loads((data.parent.parent / "eval" / "evaluation.json").read_text())["warnings"] == []
+
+
+def test_nearly_the_same_picture_on_both_sides_is_said_first(overread: Any, journey: Path, data: Path) -> None:
+    said, run = train(overread, journey, data, "official")
+    assert said.code == 0, said.err
+    (warning,) = json.loads((run / "evaluation.json").read_text())["warnings"]
+    assert warning.startswith(f"1 pair of images ({NEAR[0]} and {NEAR[1]}) show nearly the same picture")
+    assert warning in (run / "report.html").read_text().split('class="headline"')[0]
+
+
+def test_inspection_shows_what_official_splits_share(overread: Any, data: Path) -> None:
+    copied(data, 5, 24)
+    same_patient(data, 3, 22)
+    said = overread("inspect", data)
+    assert said.code == 0
+    for name in ("patient-in-two-splits", "duplicates-in-two-splits", "near-copies-in-two-splits"):
+        assert f"[{name}]" in said.out
+    assert "Doe" not in said.out
+
+
+def test_accepting_leaks_of_a_scheme_that_parts_by_itself_is_refused(overread: Any, journey: Path, data: Path) -> None:
+    said, _ = train(overread, journey, data, "k-fold", "--accept-leaks")
+    assert said.code == 1
+    assert "is for scheme = 'official'" in said.err
