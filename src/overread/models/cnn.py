@@ -95,9 +95,9 @@ def _flat(settings: Cnn.Settings, shape: Shape, *, pretrained: bool) -> nn.Modul
 def _volumetric(settings: Cnn.Settings, shape: Shape) -> nn.Module:
     if settings.frozen or settings.weights != "none" or settings.backbone not in RESIDUAL:
         raise RecipeError(
-            f"model.backbone: these are volumes; '{settings.backbone}' with weights = \"{settings.weights}\" and frozen "
-            f'= {settings.frozen} is for flat images. Choose {" or ".join(RESIDUAL)} with weights = "none" and frozen = '
-            "0."
+            f"model.backbone: these are volumes; '{settings.backbone}' with weights = \"{settings.weights}\" and "
+            f"frozen = {settings.frozen} is for flat images. Choose {' or '.join(RESIDUAL)} with weights = 'none' and "
+            "frozen = 0."
         )
     network: Any = volumetric(
         settings.backbone,
