@@ -276,7 +276,7 @@ def _estimate_line(estimate: Estimate, data: Mapping[str, Any]) -> str:
     )
     if data["task"] in ("boxes", "masks"):
         rests_on += f", {estimate.n_positive} true marks"
-    elif not is_mean_of_classes(estimate):
+    elif data["task"] != "reconstruction" and not is_mean_of_classes(estimate):
         rests_on += f", {estimate.n_positive} positive"
     if estimate.value is None:
         return f"{name}: not defined ({estimate.method}; {rests_on})"

@@ -8,6 +8,7 @@ from overread.errors import UndefinedMetric
 from overread.evaluation.labels import LabelQuestion
 from overread.evaluation.marks import MarkQuestion
 from overread.evaluation.metric import Metric, metrics, metrics_of
+from overread.evaluation.restoration import RestorationQuestion
 from overread.finding import Finding, Mask, Region
 
 SIDE = 40
@@ -42,8 +43,20 @@ def no_images() -> MarkQuestion:
     return MarkQuestion.ask({}, {}, label="mass", kind="masks")
 
 
+def pictures(seed: int, *, images: int = 12) -> list[list[NDArray[np.float64]]]:
+    """Clean, noisy and restored ones."""
+    rng = np.random.default_rng(seed)
+    clean = [np.cumsum(rng.normal(size=(1, 16, 16)), axis=2) for _ in range(images)]
+    return [[image + rng.normal(0, noise, image.shape) for image in clean] for noise in (0.0, 1.0, 0.5)]
+
+
 def question(metric: Metric, seed: int):
-    return labels(seed) if metric.of is LabelQuestion else marks(seed)
+    asked = {LabelQuestion: labels, MarkQuestion: marks, RestorationQuestion: restorations}
+    return asked[metric.of](seed)
+
+
+def restorations(seed: int) -> RestorationQuestion:
+    return RestorationQuestion.ask(*pictures(seed))
 
 
 @pytest.fixture(params=list(metrics))
@@ -54,16 +67,18 @@ def metric(request: pytest.FixtureRequest) -> Metric:
 def test_a_metric_says_what_it_is(metric):
     assert metric.says
     assert metric.better in ("higher", "lower")
-    assert metric.of in (LabelQuestion, MarkQuestion)
+    assert metric.of in (LabelQuestion, MarkQuestion, RestorationQuestion)
+    assert metric.ends[0] < metric.ends[1]
 
 
-def test_every_draw_is_between_nought_and_one_or_undefined_or_a_rate(metric):
+def test_every_draw_is_between_the_ends_of_the_metric_or_undefined(metric):
     asked = question(metric, 0)
     counts = np.random.default_rng(0).integers(0, 3, size=(50, asked.patients)).astype(float)
     values = metric.over_draws(asked.drawn(counts))
     assert values.shape == (50,)
     assert np.isfinite(values).any()
-    assert ((values >= 0) & (metric.rate | (values <= 1)) | np.isnan(values)).all()
+    low, high = metric.ends
+    assert ((values >= low) & (values <= high) | np.isnan(values)).all()
 
 
 def test_many_draws_at_once_equal_one_after_the_other(metric):
@@ -85,17 +100,25 @@ def test_the_order_of_cases_is_irrelevant(metric):
         rng = np.random.default_rng(3)
         truth, scores, order = rng.integers(2, size=30), np.round(rng.random(30), 1), rng.permutation(30)
         assert metric(truth, scores) == pytest.approx(metric(truth[order], scores[order]), abs=1e-12)
+    elif metric.of is RestorationQuestion:
+        given = pictures(3)
+        assert metric(*given) == pytest.approx(metric(*(images[::-1] for images in given)), abs=1e-12)
     else:
         assert metric.value(marks(3)) == metric.value(marks(3, backwards=True))
 
 
 def test_truth_that_lacks_what_a_metric_rests_on_raises_instead_of_giving_a_number(metric):
+    nothing = {
+        LabelQuestion: lambda: LabelQuestion.ask([], []),
+        MarkQuestion: no_images,
+        RestorationQuestion: lambda: RestorationQuestion.ask([], [], []),
+    }
     without = {
         "positives": lambda: labels(4, (0,)),
         "negatives": lambda: labels(4, (1,)),
         "truths": lambda: marks(4, nothing_true=True),
         "matches": lambda: marks(4, nothing_true=True),
-        "cases": lambda: LabelQuestion.ask([], []) if metric.of is LabelQuestion else no_images(),
+        "cases": nothing[metric.of],
     }
     assert metric.rests_on
     for what in metric.rests_on:

@@ -112,6 +112,7 @@ def marks_found(drawn: MarkDraws) -> Array:
     of=MarkQuestion,
     decides=True,
     rate=True,
+    ends=(0.0, np.inf),
 )
 def false_marks(drawn: MarkDraws) -> Array:
     """At which price lesions are found: marks that lie on none, or on one that has a surer mark already."""

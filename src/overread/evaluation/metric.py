@@ -68,13 +68,15 @@ class Metric:
         name: in the catalogue.
         better: whether higher or lower is better.
         says: the definition in words, for reports.
-        of: what it is asked of: `LabelQuestion` (image labels) or `MarkQuestion` (marked lesions).
+        of: what it is asked of: `LabelQuestion` (image labels), `MarkQuestion` (marked lesions) or
+            `RestorationQuestion` (restored images).
         over_weights: the number for every draw, `(draw,)`, from a question with weights.
         rests_on: without these it is undefined, and an interval needs at least two patients who have them.
         proportion: whether it is a share of independent successes, so that a perfect result has an exact bound.
         decides: whether it depends on a decision (a threshold, the highest score) and not only on the scores.
         symmetric: whether the two classes of a two-class question have the same number.
-        rate: whether it is an amount an image, from 0 on without an upper end; all others lie in [0, 1].
+        rate: whether it is an amount an image, so that of several classes the sum is told and not the mean.
+        ends: the lowest and the highest number that it can be.
         overall: for "single-label": `(case, class)` truth, scores, called -> `(case,)`, the contribution of each case
             to the number over all classes; None: the mean over the classes.
     """
@@ -89,6 +91,7 @@ class Metric:
     decides: bool = False
     symmetric: bool = False
     rate: bool = False
+    ends: tuple[float, float] = (0.0, 1.0)
     overall: Callable[[NDArray[np.bool_], Array, NDArray[np.bool_]], Array] | None = None
 
     def __call__(self, *args: Any, **settings: Any) -> float:
@@ -144,17 +147,20 @@ def metric(
     decides: bool = False,
     symmetric: bool = False,
     rate: bool = False,
+    ends: tuple[float, float] = (0.0, 1.0),
     overall: Callable[[NDArray[np.bool_], Array, NDArray[np.bool_]], Array] | None = None,
 ) -> Callable[[Callable[[Any], Array]], Metric]:
     """Enter a function of weighted cases into the catalogue; the settings are those of `Metric`."""
 
     def enter(over_weights: Callable[[Any], Array]) -> Metric:
-        made = Metric(name, better, says, of, over_weights, rests_on, proportion, decides, symmetric, rate, overall)
+        made = Metric(
+            name, better, says, of, over_weights, rests_on, proportion, decides, symmetric, rate, ends, overall
+        )
         return metrics.add(name)(made)
 
     return enter
 
 
 def metrics_of(kind: type[Any]) -> list[Metric]:
-    """The metrics of image labels (`LabelQuestion`) or of marks (`MarkQuestion`), sorted by name."""
+    """The metrics of one kind of question, such as `LabelQuestion`, sorted by name."""
     return [entry for entry in map(metrics.get, metrics) if entry.of is kind]

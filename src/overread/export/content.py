@@ -144,6 +144,7 @@ class ReportContent:
         recipe_toml: the recipe in full.
         environment: name -> version.
         notes: more sentences for "What this cannot say".
+        restores: whether it is about a model that gives images back.
     """
 
     title: str
@@ -169,3 +170,4 @@ class ReportContent:
     recipe_toml: str | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    restores: bool = False

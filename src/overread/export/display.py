@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,6 +90,22 @@ def shown(image: Image) -> Shown:
     # Columns count to the right: the left edge is the side that they come from.
     left, top = (None, None) if image.sides is None else (OPPOSITE[image.sides[0]], OPPOSITE[image.sides[1]])
     return Shown(Picture.fromarray(eight_bit), where + how, tall, left, top, column_mm)
+
+
+def in_scale_of(image: Image, other: Image) -> Image:
+    """Another version of an image, to be shown in the grey scale of the image itself, so that the two can be compared.
+
+    Where their numbers mean different things, the other one is shown in a scale of its own.
+    """
+    if other.units != image.units or other.channels != image.channels:
+        return other
+    low, high = image.pixels.min(), image.pixels.max()
+    window = image.window
+    if window is None and image.units != "HU":
+        first, last = np.percentile(image.pixels[0], (1, 99))  # the range in which `shown` shows the image itself
+        first, last = (first, last) if last > first else (low, high)
+        window = (float(first + last) / 2 + 0.5, float(last - first) + 1)  # PS3.3 C.11.2.1.2.1, solved for its ends
+    return replace(other, pixels=np.clip(other.pixels, low, high), window=window)
 
 
 def _with_inversion(image: Image, how: str) -> str:

@@ -16,7 +16,7 @@ from PIL import ImageDraw
 
 from overread.evaluation.matching import FOUND_IOU
 from overread.export.bearings import draw_bearings
-from overread.export.display import Shown, shown
+from overread.export.display import Shown, in_scale_of, shown
 from overread.export.marking import (
     COLOURS,
     PREDICTED,
@@ -32,6 +32,7 @@ from overread.export.marking import (
 )
 from overread.export.reading import Reading, exporters
 from overread.export.wording import NOT_FOR_DIAGNOSIS, answer_words, score_words, truth_words
+from overread.image import Image
 from overread.writing import write_whole
 
 PAPER, INK, ALARM = (255, 255, 255), (20, 20, 20), (176, 0, 32)
@@ -56,15 +57,17 @@ class Line:
 
 @dataclass(frozen=True, eq=False)
 class Composition:
-    """The pictures of one reading, side by side, and the lines below them."""
+    """The pictures of one reading, side by side, what each of them is, and the lines below them."""
 
     panels: tuple[Picture.Image, ...]
     lines: tuple[Line, ...]
+    names: tuple[str, ...] = ("the image", "the image with the marks", "the image with the truth")
 
 
 def compose(reading: Reading, *, side_px: int) -> Composition:
     """Draw the plain image and the same image with the marks, and find the words that belong to them.
 
+    Of a model that restores, the image stands beside what it made of it, all in one grey scale.
     Among many marks the truth stands in a third picture, where it is known, with a frame around what was missed.
 
     Args:
@@ -73,6 +76,8 @@ def compose(reading: Reading, *, side_px: int) -> Composition:
     """
     if reading.image is None:
         return Composition((), tuple(_caption(reading, None)))
+    if reading.prediction.restored is not None:
+        return _before_and_after(reading, reading.image, reading.prediction.restored, side_px)
     view = shown(reading.image)
     plain = view.sized(side_px)
     sheet = Sheet(plain, plain.width / view.picture.width, plain.height / view.picture.height)
@@ -89,6 +94,21 @@ def compose(reading: Reading, *, side_px: int) -> Composition:
     draw_truth(beside, truth, missed)
     lines = _caption(reading, view, wordless=sheet.wordless + beside.wordless, n_missed=len(missed))
     return Composition((plain, sheet.picture, beside.picture), tuple(lines))
+
+
+def _before_and_after(reading: Reading, image: Image, restored: Image, side_px: int) -> Composition:
+    """The image, the same with noise where it was tested with that, and the restored one."""
+    made = {"the image": image, "with noise": reading.noisy, "restored": restored}
+    there = {name: one for name, one in made.items() if one is not None}
+    views = {name: shown(one if one is image else in_scale_of(image, one)) for name, one in there.items()}
+    panels = []
+    for view in views.values():
+        panel = view.sized(side_px)
+        draw_bearings(Sheet(panel, panel.width / view.picture.width, panel.height / view.picture.height), view)
+        panels.append(panel)
+    lines = _caption(reading, views["the image"])
+    lines.insert(-2, Line(f"From left to right: {', '.join(views)}"))
+    return Composition(tuple(panels), tuple(lines), tuple(views))
 
 
 def draw_overlay(reading: Reading, *, side_px: int = 1024) -> Picture.Image:
@@ -186,6 +206,8 @@ def _model_lines(reading: Reading, *, drawn: bool) -> list[Line]:
 def _model_words(reading: Reading) -> str:
     """Whose answer it is and what it means: a picture is passed on without the page that it came with."""
     head = "Model" if reading.model is None else f"Model {reading.model}"
+    if reading.restores:
+        return f"{head}: {answer_words(reading)}"
     marking = bool(reading.marks) or not reading.prediction.scores
     if marking and reading.threshold is not None:
         head += f" (marks from score {score_words(reading.threshold)} on)"

@@ -32,6 +32,8 @@ class Reading:
         threshold: the model's marks are shown from this score on, in [0, 1]; None where they were not chosen by one.
         classes: all that the model knows, so that a class keeps its colour from picture to picture; empty: those
             of the marks.
+        noisy: of a model that restores, the image with the noise that it was tested with; `image` is then the image
+            as it is prepared. None outside of tests.
     """
 
     prediction: Prediction
@@ -46,6 +48,12 @@ class Reading:
     model: str | None = None
     threshold: float | None = None
     classes: tuple[str, ...] = ()
+    noisy: Image | None = None
+
+    @property
+    def restores(self) -> bool:
+        """Whether the model gives images back, and says nothing about what they show."""
+        return self.prediction.restored is not None or bool(self.prediction.quality)
 
     @property
     def marks(self) -> tuple[Finding, ...]:

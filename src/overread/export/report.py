@@ -23,6 +23,7 @@ from overread.export.reading import Reading
 from overread.export.wording import (
     LIMITS,
     NOT_FOR_DIAGNOSIS,
+    RESTORING_LIMITS,
     RIGHT_MARK,
     answer_words,
     close_classes,
@@ -36,6 +37,7 @@ from overread.export.wording import (
     metric_words,
     name_words,
     place_words,
+    restored_words,
     score_words,
     size_words,
     threshold_words,
@@ -91,7 +93,7 @@ def render_report(content: ReportContent) -> str:
         ordered=_ordered_words(content, cards),
         all_simulated=all(card["simulated"] for card in cards),  # then it is said once, above
         most_marks=MOST_MARKS,
-        limits=[*LIMITS[content.kind], *_limits(content), *content.notes],
+        limits=[*(RESTORING_LIMITS if content.restores else LIMITS)[content.kind], *_limits(content), *content.notes],
         footer=NOT_FOR_DIAGNOSIS,
     )
 
@@ -120,6 +122,9 @@ def _headline(content: ReportContent, cards: Sequence[dict[str, Any]]) -> str:
     where = {"training": "On images that were held out from training", "evaluation": "On this data set"}[content.kind]
     patients = f" of {best.n_patients} patients" if _names_patients(content) else ", patients not named"
     images = f"{best.n_cases} images{patients}"
+    restored = restored_words(content.estimates)
+    if restored is not None:
+        return f"{where} ({images}): {restored}. In brackets are {level_words(best.level)} intervals."
     counts = found_words(content.estimates)
     if counts is not None and content.thresholds:
         at = threshold_words(content.thresholds)
@@ -151,6 +156,8 @@ def _order(reading: Reading, commonest: str | None) -> tuple[bool, float]:
 def _ordered_words(content: ReportContent, cards: Sequence[dict[str, Any]]) -> str:
     if any(card["n_marks"] is not None for card in cards):
         how = "then those with marks, from the highest score down, then the others"
+    elif content.restores:
+        how = "then all others in the order in which they were given"
     elif content.commonest is not None:
         how = f"then by the score for '{content.commonest}', the commonest class in this model's data, the lowest first"
     else:
@@ -210,11 +217,17 @@ def _estimates(content: ReportContent) -> list[dict[str, Any]]:
             groups.setdefault((estimate.subgroup or "", estimate.class_name or ""), []).append(estimate)
     return [
         {
-            "name": (class_name or "All classes") + (f", only {subgroup}" if subgroup else ""),
+            "name": _group_name(class_name, subgroup, restores=content.restores),
             "rows": [_estimate(one, marks=_is_about_marks(content)) for one in sorted(rows, key=decides)],
         }
         for (subgroup, class_name), rows in groups.items()
     ]
+
+
+def _group_name(class_name: str, subgroup: str, *, restores: bool) -> str:
+    if restores:
+        return subgroup.capitalize() or "All strengths of noise"
+    return (class_name or "All classes") + (f", only {subgroup}" if subgroup else "")
 
 
 def _estimate(estimate: Estimate, *, marks: bool) -> dict[str, Any]:
@@ -314,7 +327,7 @@ def _card(reading: Reading, n_readings: int) -> dict[str, Any]:
     """One image with its answer, ready for the page."""
     made = compose(reading, side_px=LARGE_PX if n_readings <= FEW_READINGS else SMALL_PX)
     prediction = reading.prediction
-    can_mark = prediction.refused is None and (bool(reading.marks) or not prediction.scores)
+    can_mark = prediction.refused is None and (bool(reading.marks) or not (prediction.scores or reading.restores))
     return {
         "name": reading.name,
         "refused": prediction.refused,
@@ -327,7 +340,10 @@ def _card(reading: Reading, n_readings: int) -> dict[str, Any]:
         "n_marks": len(reading.marks) if can_mark else None,
         "highest": max((mark.score for mark in reading.marks if mark.score is not None), default=None),
         "lines": made.lines[1:-1],  # name and footer stand on the page itself
-        "pictures": [_picture_uri(panel, MOST_BYTES / (2 * max(n_readings, FEW_READINGS))) for panel in made.panels],
+        "pictures": [
+            (name, _picture_uri(panel, MOST_BYTES / (2 * max(n_readings, FEW_READINGS))))
+            for name, panel in zip(made.names, made.panels, strict=False)
+        ],
         "scores": [(n, score_words(s), s) for n, s in sorted(prediction.scores.items(), key=lambda item: -item[1])],
         "marks": [
             {

@@ -57,6 +57,8 @@ def write_predictions_csv(path: Path, readings: Sequence[Reading]) -> Path:
     with the class, or one column `truth_<class>` with 1 or 0 where classes do not exclude each other), one column
     `score_<class>` a class, and `refused` with the reason. The patient is named by a pseudonym.
 
+    A model that restores gets one row a case with how near it came, such as `ssim_at_noise_0.1`.
+
     A model that marks gets one row a mark: `kind` is "predicted", or "truth" for a true mark, or "no marks" for an
     image that has neither, or "refused". Boxes are edges in pixels of the original grid. `truth_iou` is the highest
     overlap of a predicted mark with a true mark of its label (of the masks where both have one, else of the
@@ -68,7 +70,10 @@ def write_predictions_csv(path: Path, readings: Sequence[Reading]) -> Path:
     """
     marked = any(reading.marks or reading.true_marks is not None for reading in readings)
     labelled = any(reading.prediction.scores for reading in readings)  # a model that marks may give these too
-    columns, rows = _label_table(readings) if labelled and not marked else _mark_table(readings)
+    if any(reading.restores for reading in readings):
+        columns, rows = _quality_table(readings)
+    else:
+        columns, rows = _label_table(readings) if labelled and not marked else _mark_table(readings)
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
@@ -101,7 +106,7 @@ def _only_bundle(readings: Sequence[Reading]) -> str | None:
 def _number(value: float, reading: Reading) -> float:
     number = float(value)
     if not np.isfinite(number):
-        raise InputError(f"Case '{reading.prediction.case_id}': a score is {number}; expected a number in [0, 1].")
+        raise InputError(f"Case '{reading.prediction.case_id}': a score is {number}; expected a number.")
     return number
 
 
@@ -115,6 +120,7 @@ def _as_json(reading: Reading) -> dict[str, Any]:
         "refused": prediction.refused,
         "scores": {name: _number(score, reading) for name, score in prediction.scores.items()},
         "predicted_class": reading.predicted_class,
+        "quality": _quality(reading),
         "findings": [_finding_as_json(finding, reading) for finding in prediction.findings],
     }
 
@@ -167,6 +173,19 @@ def _label_table(readings: Sequence[Reading]) -> tuple[list[str], list[Row]]:
         numbers = {f"score_{name}": _number(score, reading) for name, score in scores.items()}
         rows.append({**_who(reading), **truth, **numbers, "refused": reading.prediction.refused})
     return columns, rows
+
+
+def _quality_table(readings: Sequence[Reading]) -> tuple[list[str], list[Row]]:
+    names = next((list(reading.prediction.quality) for reading in readings if reading.prediction.quality), [])
+    columns = ["case_id", "patient_id", "split", "fold", *names, "refused"]
+    rows: list[Row] = [
+        {**_who(reading), **_quality(reading), "refused": reading.prediction.refused} for reading in readings
+    ]
+    return columns, rows
+
+
+def _quality(reading: Reading) -> dict[str, float]:
+    return {name: _number(value, reading) for name, value in reading.prediction.quality.items()}
 
 
 def _mark_table(readings: Sequence[Reading]) -> tuple[list[str], list[Row]]:

@@ -20,6 +20,10 @@ METRIC_NAMES = {
     "false_marks": "false marks an image, IoU 0.50",
     "instance_dice": "Dice of the right marks",
     "marks_found": "share of the true marks found, IoU 0.50",
+    "psnr_db": "PSNR in dB, restored",
+    "psnr_db_noisy": "PSNR in dB, with noise",
+    "ssim": "SSIM, restored",
+    "ssim_noisy": "SSIM, with noise",
     "tp_ap_50": "right / (right + false + missed), IoU 0.50",
     "tp_ap_70": "right / (right + false + missed), IoU 0.70",
     "tp_ap_90": "right / (right + false + missed), IoU 0.90",
@@ -73,7 +77,9 @@ def answer_words(reading: Reading) -> str:
             parts.append(head + (f" ({'; '.join(others)})" if others else ""))
         else:
             parts.append(", ".join(far))
-    if reading.marks or not prediction.scores:
+    if reading.restores:
+        parts.append("restored; nothing is said about disease")
+    elif reading.marks or not prediction.scores:
         parts.append(_counted(reading.marks))
     return "; ".join(parts)
 
@@ -161,8 +167,8 @@ def decides(estimate: Estimate) -> bool:
 
 
 def is_rate(estimate: Estimate) -> bool:
-    """Whether it is an amount an image and no share."""
-    return estimate.metric in metrics and metrics.get(estimate.metric).rate
+    """Whether it can be more than 1, and so is no share: an amount an image, a level in dB."""
+    return estimate.metric in metrics and metrics.get(estimate.metric).ends[1] > 1
 
 
 MOST_COUNTS = 12
@@ -190,6 +196,26 @@ def found_words(estimates: Sequence[Estimate]) -> str | None:
         + f", {_rate_words(other.value or 0)}"
         for n_hits, one, other in zip(hits, found, false, strict=True)
     )
+
+
+def restored_words(estimates: Sequence[Estimate]) -> str | None:
+    """SSIM and PSNR before and after, at each strength of noise; None where that was not measured."""
+    rows: dict[str, dict[str, Estimate]] = {}
+    for one in estimates:
+        if one.metric in ("ssim", "ssim_noisy", "psnr_db", "psnr_db_noisy") and one.subgroup is not None:
+            rows.setdefault(one.subgroup, {})[one.metric] = one
+    if not rows:
+        return None
+    parts = []
+    for noise, row in rows.items():
+        if row["ssim"].value is None:
+            parts.append(f"{noise}: {estimate_words(row['ssim'])}")
+            continue
+        parts.append(
+            f"{noise}: SSIM from {number_words(row['ssim_noisy'].value or 0)} to {estimate_words(row['ssim'])}, PSNR "
+            f"from {row['psnr_db_noisy'].value or 0:.1f} to {row['psnr_db'].value or 0:.1f} dB"
+        )
+    return "; ".join(parts)
 
 
 def _rate_words(rate: float) -> str:
@@ -253,6 +279,15 @@ def size_words(mark: Finding, image: Image | None) -> str:
     return f"{(right - left) * column_mm:.1f} x {(bottom - top) * row_mm:.1f} mm"
 
 
+_OWN_SCALE = "A score is the model's own scale. It is not the probability of a disease in a patient."
+_MADE_UP = (
+    "A restored image shows what the model takes for likely. It can smooth away what is small and faint, and it can "
+    "draw what is not there: what matters is to be seen in the original too."
+)
+_OTHER_NOISE = (
+    "Noise was simulated: independent in every pixel, and of equal strength everywhere. That of a detector or a "
+    "reconstruction can be of another kind."
+)
 LIMITS = {
     "training": (
         "The numbers were measured on held-out parts of one data set. Other hospitals, scanners and patients can "
@@ -262,7 +297,7 @@ LIMITS = {
         "on the same data.",
         "Images with equal pixels are kept on one side. Nearly equal ones on both sides are counted above, where there "
         "are any; copies that were turned, mirrored or cut are not noticed.",
-        "A score is the model's own scale. It is not the probability of a disease in a patient.",
+        _OWN_SCALE,
     ),
     "evaluation": (
         "The numbers hold for images like these; patients of other hospitals and scanners can differ.",
@@ -270,7 +305,7 @@ LIMITS = {
         "or a data set that leaves out the hard cases.",
         "Images are compared with those of the training, pixel for pixel; patients are not. Where the model learned "
         "from other images of a patient, these numbers are too good.",
-        "A score is the model's own scale. It is not the probability of a disease in a patient.",
+        _OWN_SCALE,
     ),
     "reading": (
         "The truth about these images is not known here: nothing on this page says whether an answer is right.",
@@ -278,7 +313,19 @@ LIMITS = {
         "in about the size and the colours in which they were shown to it.",
         "The model always answers with one of its classes, also for images of another kind, another part of the body, "
         "or with inverted grey values.",
-        "A score is the model's own scale. It is not the probability of a disease in a patient.",
+        _OWN_SCALE,
     ),
 }
 """What no report of a kind can say, in plain words."""
+
+
+RESTORING_LIMITS = {
+    "training": (*LIMITS["training"][:-1], _OTHER_NOISE, _MADE_UP),
+    "evaluation": (*LIMITS["evaluation"][:-1], _OTHER_NOISE, _MADE_UP),
+    "reading": (
+        _MADE_UP,
+        "How much noise these images have, and how near the restored ones come to the truth, is not known here.",
+        "The model says nothing about disease.",
+    ),
+}
+"""The same of models that restore images."""

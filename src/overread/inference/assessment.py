@@ -16,6 +16,8 @@ from overread.evaluation.examples import case_score, label_case_score
 from overread.evaluation.localisation import choose_threshold, localisation_measured
 from overread.evaluation.marks import Threshold
 from overread.evaluation.measured import Measured
+from overread.evaluation.metric import metrics_of
+from overread.evaluation.restoration import NOISE_LEVELS, RestorationQuestion, quality_name, restoration_estimates
 from overread.evaluation.section import EvaluationSection
 from overread.finding import Finding, Prediction
 
@@ -62,6 +64,16 @@ class Assessment:
         return np.array(rows, dtype=np.float64).reshape(-1, len(classes))
 
     @property
+    def qualities(self) -> dict[float, dict[str, NDArray[np.float64]]]:
+        """Strength of the noise -> name -> `(case,)`: how near restored images come to the clean ones."""
+        names = [one.name for one in metrics_of(RestorationQuestion)]
+        rows = [self.predictions[case.case_id].quality for case in self.manifest.cases]
+        return {
+            noise: {name: np.array([row[quality_name(name, noise)] for row in rows]) for name in names}
+            for noise in NOISE_LEVELS
+        }
+
+    @property
     def true_marks(self) -> dict[str, tuple[Finding, ...]]:
         """Case id -> the true marks."""
         return {case.case_id: case.truth_marks for case in self.manifest.cases}
@@ -76,11 +88,17 @@ class Assessment:
 
     def estimates(self, section: EvaluationSection, *, seed: int) -> list[Estimate]:
         """Every number with its interval."""
+        if self.manifest.task == "reconstruction":
+            patients = [case.patient_id for case in self.manifest.cases]
+            return restoration_estimates(self.qualities, patients, draws=section.draws, level=section.level, seed=seed)
         measured = self.measured(draws=section.draws, seed=seed)
         return [one.estimate(level=section.level, subgroup=None) for one in measured]
 
     def measured(self, *, draws: int, seed: int) -> list[Measured]:
-        """Every number with its bootstrap draws; equal seeds draw the same patients for other answers to the cases."""
+        """Every number with its bootstrap draws; equal seeds draw the same patients for other answers to the cases.
+
+        Only of labels and marks: of restored images `estimates` says it.
+        """
         patients = {case.case_id: case.patient_id for case in self.manifest.cases}
         if self.manifest.task == "boxes" or self.manifest.task == "masks":  # noqa: PLR1714 - mypy narrows this one
             return localisation_measured(
@@ -116,15 +134,18 @@ class Assessment:
                 key: case_score(truth[key], found[key], kind=self.manifest.task, threshold=self.threshold_of(key))
                 for key in truth
             }
+        if self.manifest.task == "reconstruction":
+            similar = np.mean([rows["ssim"] for rows in self.qualities.values()], axis=0).tolist()
+            return dict(zip([case.case_id for case in self.manifest.cases], similar, strict=True))
         pairs = zip(self.manifest.cases, self.truth, self.scores, strict=True)
         return {case.case_id: label_case_score(truth, scores) for case, truth, scores in pairs}
 
     def judged(self) -> float | None:
-        """One number to choose an epoch by, higher is better: the mean AUROC, or COCO's AP at IoU 0.5."""
+        """One number to choose an epoch by, higher is better: the mean AUROC, COCO's AP at IoU 0.5, or SSIM."""
         quick = EvaluationSection(draws=100)
-        name = "coco_ap50" if self.manifest.marks_lesions else "auroc"
+        name = "coco_ap50" if self.manifest.marks_lesions else "auroc" if self.manifest.labels_images else "ssim"
         for estimate in self.estimates(quick, seed=0):
-            if estimate.metric == name and estimate.class_name is None:
+            if (estimate.metric, estimate.class_name, estimate.subgroup) == (name, None, None):
                 return estimate.value
         return None
 

@@ -112,6 +112,8 @@ def train(
             "parts patients and copies itself. Leave it out."
         )
     whole = open_data(data, source=source)
+    if chosen.data.truth == "images":
+        whole = whole.for_images()
     manifest = _trainable(whole)
     check_family(chosen, manifest)
     images = PreparedImages()
@@ -165,7 +167,10 @@ def evaluate(
     progress = progress or Silent()
     device_for(device)
     model = load_bundle(bundle)
-    whole = manifest = open_data(data, source=source)
+    whole = open_data(data, source=source)
+    if model.task == "reconstruction":
+        whole = whole.for_images()
+    manifest = whole
     if split is not None:
         manifest = whole.subset((split,))
         if not manifest.cases:

@@ -15,7 +15,7 @@ from overread.image import Axes
 from overread.inference.predictor import Ensemble, Network
 from overread.models.contract import HasLevels, Model, Shape, models
 from overread.preprocessing.geometry import Resize
-from overread.preprocessing.step import Step
+from overread.preprocessing.step import Step, learns
 from overread.recipe import Recipe
 from overread.training.optim import optimisers, schedules
 
@@ -47,15 +47,18 @@ def check_family(recipe: Recipe, manifest: Manifest) -> None:
             "when they are turned. Resize them to squares, set augmentation.crop, or set quarter_turns to false."
         )
     for name in ("mirrored", "views"):
-        if manifest.marks_lesions and getattr(recipe.inference, name):
+        if not manifest.labels_images and getattr(recipe.inference, name):
             raise RecipeError(
-                f"inference.{name}: the answers to an image and its copies are averaged for labels only, and this data "
-                "set has marks. Leave it out."
+                f"inference.{name}: the answers to an image and its copies are averaged for labels only, and this "
+                f"{'data set has marks' if manifest.marks_lesions else 'model gives restored images'}. Leave it out."
             )
-    if recipe.inference.one_class_a_place and not manifest.marks_lesions:
+    if manifest.task == "reconstruction" and learns(recipe.preprocessing.steps):
         raise RecipeError(
-            "inference.one_class_a_place: it is about marks; this data set has labels of whole images. Leave it out."
+            "preprocessing.steps: one of them learns from the images of each fold, so that the networks of the folds "
+            "would restore to different scales. Leave it out: a model that restores finds its own scale."
         )
+    if recipe.inference.one_class_a_place and not manifest.marks_lesions:
+        raise RecipeError("inference.one_class_a_place: it is about marks, which are not learned here. Leave it out.")
     if recipe.inference.views and recipe.augmentation == AugmentationSection():
         raise RecipeError(
             "inference.views: copies are varied as [augmentation] says, which says nothing here. Name there how images "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from overread.bundle import FOLDER, Bundle, FoldRecord, save_bundle
@@ -17,10 +17,12 @@ from overread.export.tables import write_json, write_predictions_csv
 from overread.finding import Prediction
 from overread.inference.assessment import Assessment
 from overread.inference.predictor import Ensemble
+from overread.inference.restoring import examined, restored_example
 from overread.models.contract import Model, Shape
 from overread.pipeline import presenting
 from overread.pipeline.assembly import build_model, check_axes, device_for, ensemble_of
 from overread.pipeline.parting import Parting, scheme_of
+from overread.pipeline.presenting import Example, Restored
 from overread.preprocessing.step import Step, learns
 from overread.progress import Progress
 from overread.provenance import environment
@@ -68,7 +70,15 @@ def cross_validate(
         )
 
     def judge(model: Model, steps: Sequence[Step], cases: Sequence[Case]) -> float | None:
-        return Assessment.of(manifest, _predict(ask((model, steps)), cases, images), 0.5).judged()
+        return Assessment.of(manifest, answers(ask((model, steps)), cases), 0.5).judged()
+
+    def answers(ensemble: Ensemble, cases: Sequence[Case]) -> list[Prediction]:
+        return list(examined(ensemble, cases, images, seed=recipe.seed))
+
+    def restored(case: Case) -> Restored:
+        indices = next(indices for indices, keys in results.tested_by().items() if case.case_id in keys)
+        networks = [(results.fitted[index].model, results.fitted[index].steps) for index in indices]
+        return restored_example(ask(*networks), case, images, seed=recipe.seed)
 
     plan = Plan(
         manifest=manifest,
@@ -86,11 +96,11 @@ def cross_validate(
     results = _Results(manifest, parting.folds)
     for fold in fit_folds(plan, parting.folds, folder=folder / "folds", progress=progress):
         validated = results.cases_of(fold.fold.validation)
-        results.add(fold, _predict(ask((fold.model, fold.steps)), validated, images))
+        results.add(fold, answers(ask((fold.model, fold.steps)), validated))
         fold.model.to("cpu")
     for indices, keys in progress.track(list(results.tested_by().items()), what="testing"):
         asked = [results.fitted[index] for index in indices]
-        results.tested += _predict(ask(*((one.model, one.steps) for one in asked)), results.cases_of(keys), images)
+        results.tested += answers(ask(*((one.model, one.steps) for one in asked)), results.cases_of(keys))
         for one in asked:
             one.model.to("cpu")
     progress.say("computing intervals")
@@ -101,7 +111,17 @@ def cross_validate(
         _bundle(recipe, results, estimates, accepted=parting.accepted, images=images, shape=shape),
         [fold.fitted.weights for fold in results.fitted],
     )
-    _write(folder, bundle, results=results, assessment=assessment, estimates=estimates, found=found, parting=parting)
+    examples = presenting.examples_of(assessment, results.tested_in, restored=restored)
+    _write(
+        folder,
+        bundle,
+        results=results,
+        assessment=assessment,
+        estimates=estimates,
+        found=found,
+        parting=parting,
+        examples=examples,
+    )
 
 
 class _Results:
@@ -172,10 +192,6 @@ def _prepare(recipe: Recipe, manifest: Manifest, images: PreparedImages, progres
     return images.channels(manifest, steps)
 
 
-def _predict(ensemble: Ensemble, cases: Iterable[Case], images: PreparedImages) -> list[Prediction]:
-    return list(ensemble.predict(tuple(cases), images))
-
-
 def _bundle(
     recipe: Recipe,
     results: _Results,
@@ -233,6 +249,7 @@ def _write(
     estimates: Sequence[Estimate],
     found: Sequence[Problem],
     parting: Parting,
+    examples: Sequence[Example],
 ) -> None:
     recipe, manifest = bundle.recipe, results.manifest
     warnings = [*parting.accepted, *parting.near, *presenting.warnings_of(results.refused)]
@@ -270,9 +287,10 @@ def _write(
         confusion=presenting.confusion_of(assessment),
         histories=[presenting.history_of(fold) for fold in results.fitted],
         folds=[presenting.row_of(fold) for fold in results.fitted],
-        examples=presenting.examples_of(assessment, results.tested_in),
+        examples=examples,
         recipe_toml=recipe.to_toml(),
         environment=bundle.environment,
         notes=[scheme],
+        restores=manifest.task == "reconstruction",
     )
     write_report(folder / "report.html", content)  # last: its presence says that the run is finished

@@ -14,6 +14,7 @@ from overread.export.content import ReportContent
 from overread.export.report import write_report
 from overread.export.tables import write_json, write_predictions_csv
 from overread.inference.assessment import Assessment
+from overread.inference.restoring import examined, restored_example
 from overread.pipeline import presenting
 from overread.pipeline.assembly import load_ensemble
 from overread.progress import Progress
@@ -40,7 +41,8 @@ def evaluate_bundle(
     """
     manifest = _with_classes_of(bundle, manifest)
     ensemble = load_ensemble(bundle, weights, device=device)
-    answers = ensemble.predict(manifest.cases, images)
+    seed = bundle.recipe.seed
+    answers = examined(ensemble, manifest.cases, images, seed=seed)
     predictions = list(progress.track(answers, what="predicting", total=len(manifest.cases)))
     refused = [one for one in predictions if one.refused is not None]
     assessment = Assessment.of(manifest, predictions, bundle.threshold)
@@ -49,7 +51,7 @@ def evaluate_bundle(
             f"'{manifest.name}' has no case with both an answer and a truth: {len(refused)} images were refused"
             + (f", the first, {refused[0].case_id}, because: {refused[0].refused}" if refused else "")
         )
-    estimates = assessment.estimates(bundle.recipe.evaluation, seed=bundle.recipe.seed)
+    estimates = assessment.estimates(bundle.recipe.evaluation, seed=seed)
     seen = _seen(bundle, manifest, images)
     warnings = [*accepted, *seen, *presenting.warnings_of(refused)]
     rows = list(presenting.readings_of(assessment, refused, manifest, {}))
@@ -86,10 +88,13 @@ def evaluate_bundle(
         curves=presenting.curves_of(assessment),
         froc=presenting.froc_of(assessment),
         confusion=presenting.confusion_of(assessment),
-        examples=presenting.examples_of(assessment, {}),
+        examples=presenting.examples_of(
+            assessment, {}, restored=lambda case: restored_example(ensemble, case, images, seed=seed)
+        ),
         recipe_toml=bundle.recipe.to_toml(),
         environment=environment(),
         notes=[scheme],
+        restores=bundle.task == "reconstruction",
     )
     write_report(folder / "report.html", content)
     return estimates

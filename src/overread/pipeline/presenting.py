@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,14 +25,23 @@ from overread.export.wording import (
     found_words,
     level_words,
     metric_words,
+    restored_words,
     score_words,
     threshold_words,
 )
 from overread.finding import Prediction
+from overread.image import Image
 from overread.inference.assessment import Assessment
 
 if TYPE_CHECKING:  # a reading must not wait for what only training needs
     from overread.training.crossval import FittedFold
+
+
+Example = tuple[str, Reading]
+"""A caption and what it is about."""
+
+Restored = tuple[Image, Image, Image]
+"""An image as it is prepared, the same with noise, and restored."""
 
 
 def now() -> str:
@@ -72,41 +81,48 @@ def shown_marks(prediction: Prediction, threshold: float) -> Prediction:
     return replace(prediction, findings=kept)
 
 
-def examples_of(assessment: Assessment, folds: Mapping[str, int]) -> list[tuple[str, Reading]]:
-    """The best, a middling and the worst cases, two of each where there are so many."""
+def examples_of(
+    assessment: Assessment, folds: Mapping[str, int], *, restored: Callable[[Case], Restored]
+) -> list[Example]:
+    """The best, a middling and the worst cases, two of each where there are so many.
+
+    Args:
+        assessment: the cases.
+        folds: case id -> the fold that tested it.
+        restored: makes the pictures of a case, where the model restores.
+    """
     scores = assessment.case_scores()
     ordered = sorted(scores, key=lambda key: (scores[key], key))
     if not ordered:
         return []
     middle = len(ordered) // 2
     places = {"worst": [0, 1], "median": [middle, middle - 1], "best": [-1, -2]}
-    marks = assessment.manifest.marks_lesions
-    what = "F1 of its marks" if marks else "score of the truth"
-    words = "{:.2f}".format if marks else score_words  # a share of marks can be exactly 1, a score never is
-    cases = {case.case_id: case for case in assessment.manifest.cases}
+    manifest = assessment.manifest
+    what = {"reconstruction": "mean SSIM, restored"}.get(manifest.task, "score of the truth")
+    what = "F1 of its marks" if manifest.marks_lesions else what
+    words = score_words if manifest.labels_images else "{:.2f}".format  # others can be exactly 1, a score never is
+    cases = {case.case_id: case for case in manifest.cases}
     chosen: dict[str, str] = {}
     for word, indices in places.items():
         for index in indices:
             if -len(ordered) <= index < len(ordered):
                 chosen.setdefault(ordered[index], f"{word}: {what} {words(scores[ordered[index]])}")
-    return [
-        (
-            caption,
-            reading_of(
-                cases[key],
-                shown_marks(assessment.predictions[key], assessment.threshold_of(key)),
-                assessment.manifest,
-                pixels=True,
-                fold=folds.get(key),
-            ),
+    found = []
+    for key, caption in chosen.items():
+        prediction = shown_marks(assessment.predictions[key], assessment.threshold_of(key))
+        reading = reading_of(
+            cases[key], prediction, manifest, pixels=manifest.task != "reconstruction", fold=folds.get(key)
         )
-        for key, caption in chosen.items()
-    ]
+        if manifest.task == "reconstruction":
+            image, noisy, given = restored(cases[key])
+            reading = replace(reading, image=image, noisy=noisy, prediction=replace(prediction, restored=given))
+        found.append((caption, reading))
+    return found
 
 
 def curves_of(assessment: Assessment) -> LabelCurves | None:
-    """For ROC and precision-recall curves; None for marks."""
-    if assessment.manifest.marks_lesions or not assessment.manifest.cases:
+    """For ROC and precision-recall curves; None for what has no labels."""
+    if not assessment.manifest.labels_images or not assessment.manifest.cases:
         return None
     return LabelCurves(assessment.truth, assessment.scores, assessment.manifest.classes)
 
@@ -168,6 +184,8 @@ RULES = {
 
 def measured_words(bundle: Bundle) -> list[str]:
     """By which rule a model answers, and how good it was found to be when it was trained."""
+    if bundle.task == "reconstruction":
+        return _restoring_words(bundle)
     marks = bundle.task in ("boxes", "masks")
     overall, of_class = TOLD["marks" if marks else "labels"]
     rows = [row for row in (Estimate(**row) for row in bundle.evaluation) if row.subgroup is None]
@@ -176,13 +194,7 @@ def measured_words(bundle: Bundle) -> list[str]:
     if all(row.value is None for row in told):
         return ["This model does not say how good it was found to be."]
     n_cases = max(row.n_cases for row in told)  # a class may be known of some images only
-    measured, networks = f"On {n_cases} {'simulated ' if bundle.simulated else ''}images", len(bundle.folds)
-    if networks == 1:
-        measured += " that were held out from its training"
-    else:  # every one of these images is among those that some network of this bundle learned from
-        section = bundle.recipe.data
-        asked = section.repeats if section.scheme == "repeated-k-fold" else "one"
-        measured += f", each answered by the {asked} of its {networks} networks that had not learned from it"
+    measured, networks = _measured_on(bundle, n_cases), len(bundle.folds)
     counts = found_words(rows)
     if counts is not None:
         at = threshold_words([bundle.threshold]) if networks == 1 else "each fold at the score that it chose"
@@ -198,6 +210,29 @@ def measured_words(bundle: Bundle) -> list[str]:
     )
     how_good = f"{measured}{': ' if counts is None else ', '}{words} Other images can be harder.{average}"
     return [rule, how_good, *bundle.accepted_leaks]
+
+
+def _measured_on(bundle: Bundle, n_cases: int) -> str:
+    measured, networks = f"On {n_cases} {'simulated ' if bundle.simulated else ''}images", len(bundle.folds)
+    if networks == 1:
+        return f"{measured} that were held out from its training"
+    # every one of these images is among those that some network of this bundle learned from
+    section = bundle.recipe.data
+    asked = section.repeats if section.scheme == "repeated-k-fold" else "one"
+    return f"{measured}, each answered by the {asked} of its {networks} networks that had not learned from it"
+
+
+def _restoring_words(bundle: Bundle) -> list[str]:
+    rows = [Estimate(**row) for row in bundle.evaluation]
+    words = restored_words(rows)
+    if words is None:
+        return ["This model does not say how good it was found to be."]
+    average = " All networks together, which answer here, were not measured." if len(bundle.folds) > 1 else ""
+    return [
+        "The model gives each image back without what it takes for noise; it says nothing about disease.",
+        f"{_measured_on(bundle, rows[0].n_cases)}, to which noise was added: {words}. In brackets are "
+        f"{level_words(rows[0].level)} intervals. Noise of other kinds can be harder.{average}",
+    ]
 
 
 def commonest_class(bundle: Bundle) -> str | None:

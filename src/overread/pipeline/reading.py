@@ -66,6 +66,7 @@ def read_images(
         environment=environment(),
         warnings=[*_learned_from_words(learned_from, ids), *_left_out_words(left_out)],
         notes=[bundle.intended_use],
+        restores=bundle.task == "reconstruction",
     )
     write_report(folder / "report.html", content)
     for line in content.warnings:
