@@ -41,9 +41,9 @@ def test_a_shipped_recipe_fits_its_family_and_gives_a_network_that_learns(name: 
     resolved = load_recipe(name).resolved()
     family = models.get(resolved.model.family)
     assert set(load_recipe(name).model.options) <= set(resolved.model.options)
-    built = family.build(
-        family.Settings(**resolved.model.options), Shape(family.tasks[0], ("a", "b"), 1), pretrained=False
-    )
+    restores = resolved.data.truth == "images"
+    shape = Shape("reconstruction", (), 1) if restores else Shape(family.tasks[0], ("normal", "other"), 1)
+    built = family.build(family.Settings(**resolved.model.options), shape, pretrained=False)
     assert any(parameter.requires_grad for parameter in built.parameters())
 
 
