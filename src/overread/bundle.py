@@ -20,6 +20,7 @@ from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter
 from overread.data.manifest import Task
 from overread.errors import BundleError, InputError, OutputExists
 from overread.image import Axes
+from overread.preprocessing.learned import DenoiseLearned
 from overread.preprocessing.section import AnyStep
 from overread.preprocessing.step import Step, settings_of
 from overread.provenance import digest_of
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 CONTENTS: Final = "bundle.json"
 FOLDER: Final = "bundle"
 """The name of the bundle's folder in the folder of a run."""
+
+DENOISERS: Final = "denoisers"
+"""The folder in a bundle that holds the bundles of the denoisers that its steps ask, each under its bundle_id."""
 
 _FORMAT: Final = "overread-bundle"
 _VERSION: Final = 1
@@ -134,7 +138,9 @@ class Bundle:
         return digest_of(_content(self))[:12]
 
 
-def save_bundle(folder: Path, bundle: Bundle, weights: Sequence[Mapping[str, Tensor] | Path]) -> Bundle:
+def save_bundle(
+    folder: Path, bundle: Bundle, weights: Sequence[Mapping[str, Tensor] | Path], *, denoisers: Path | None = None
+) -> Bundle:
     """Write a bundle, whole or not at all.
 
     An older bundle of the same run (equal recipe and data set) is replaced; it is moved aside first and thrown away
@@ -144,6 +150,8 @@ def save_bundle(folder: Path, bundle: Bundle, weights: Sequence[Mapping[str, Ten
         folder: where to; its parent is made where it is absent.
         bundle: what to write; names and digests of the weights are filled in.
         weights: of each fold, in order: tensors by name, or a safetensors file to copy.
+        denoisers: a folder with the bundles of the denoisers that the steps ask, each under its bundle_id; they are
+            copied, so that the bundle can be used where they are gone.
 
     Returns:
         The bundle as it was written.
@@ -172,8 +180,14 @@ def save_bundle(folder: Path, bundle: Bundle, weights: Sequence[Mapping[str, Ten
         content = _content(replace(bundle, folds=tuple(records)))
         written = _adapter().validate_python(content)
         (new / CONTENTS).write_text(_text(content), encoding="utf-8")
-        for file in new.iterdir():
-            _to_disk(file)
+        for bundle_id in asked_denoisers(written):
+            if denoisers is None:
+                raise ValueError(f"the steps of this bundle ask the denoiser {bundle_id}, which was not given")
+            shutil.copytree(denoisers / bundle_id, new / DENOISERS / bundle_id)
+            _check_denoiser(new, bundle_id)
+        for file in new.rglob("*"):
+            if file.is_file():
+                _to_disk(file)
         if folder.exists():
             folder.rename(old)
         try:
@@ -225,7 +239,24 @@ def load_bundle(path: Path) -> Bundle:
         raise refusal(CONTENTS, "its folds are not numbered 0, 1, 2 ...")
     for record in bundle.folds:
         _checked_weights(folder, record)
+    for bundle_id in asked_denoisers(bundle):
+        _check_denoiser(folder, bundle_id)
     return bundle
+
+
+def asked_denoisers(bundle: Bundle) -> list[str]:
+    """The bundle_ids of the denoisers that its steps ask, sorted."""
+    chain = [step for record in bundle.folds for step in record.steps]
+    return sorted({step.bundle_id for step in chain if isinstance(step, DenoiseLearned) and step.bundle_id})
+
+
+def _check_denoiser(folder: Path, bundle_id: str) -> None:
+    try:
+        found = load_bundle(folder / DENOISERS / bundle_id)
+    except BundleError as error:
+        raise refusal(f"{DENOISERS}/{bundle_id}", f"the denoiser that its steps ask is not whole: {error}") from error
+    if found.bundle_id != bundle_id:
+        raise refusal(f"{DENOISERS}/{bundle_id}", f"it holds another denoiser, {found.bundle_id}")
 
 
 def fold_weights(folder: Path, record: FoldRecord) -> dict[str, Tensor]:

@@ -6,18 +6,34 @@ import numpy as np
 import pytest
 from _pytest.mark import ParameterSet
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from overread.errors import InputError
 from overread.image import Geometry, Image
 from overread.preprocessing import Step, fit_steps, learns, settings_of, steps
+from overread.preprocessing.learned import opened
 from overread.preprocessing.placement import boxes_to_prepared
 from overread.preprocessing.section import PreprocessingSection, step_from
+
+
+class Smoother:
+    """A denoiser as `denoise-learned` asks it, without the training."""
+
+    bundle_id, name, seen = "0123456789ab", "smoother", frozenset[str]()
+
+    def __call__(self, image: Image) -> Image:
+        kernel = np.ones((1,) * (image.pixels.ndim - 1) + (3,), dtype=np.float32) / 3
+        return image.with_pixels(ndimage.convolve(image.pixels, kernel, mode="nearest"), by="smoothed")
+
+
+opened["runs/smoother"] = opened[Smoother.bundle_id] = Smoother()
 
 EXAMPLES: dict[str, list[dict[str, object]]] = {
     "resize": [{"height": 20, "width": 31}, {"factor": 2.0, "longest": 40}, {"factor": 0.4}],
     "window": [{"centre": 30, "width": 200}],
     "z-score": [{}, {"scope": "training"}],
     "crop-foreground": [{}, {"percentile": 60, "margin_px": 2}],
+    "denoise-learned": [{"bundle": "runs/smoother"}],
 }
 """Settings to test a step with; a step that is not named here is tested with its defaults."""
 

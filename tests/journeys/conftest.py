@@ -65,6 +65,26 @@ keep = "last"
 draws = 100
 """
 
+DENOISER = """
+name = "tiny-denoiser"
+[data]
+truth = "images"
+folds = 2
+validation = 0.25
+[model]
+family = "autoencoder"
+width = 8
+depth = 2
+[augmentation]
+crop = 32
+[training]
+epochs = 40
+batch_size = 4
+learning_rate = 1e-2
+[evaluation]
+draws = 100
+"""
+
 
 @dataclass(frozen=True)
 class Said:
@@ -166,3 +186,12 @@ def marker(overread: Overread, journey: Path, discs: Path) -> Path:
     said = overread("train", journey / "marks.toml", discs, "--out", journey / "marks-run")
     assert said.code == 0, said.err
     return journey / "marks-run"
+
+
+@pytest.fixture(scope="session")
+def restorer(overread: Overread, journey: Path, discs: Path) -> Path:
+    """The run of a tiny denoiser, trained on discs whose outlines it does not look at."""
+    (journey / "denoiser.toml").write_text(DENOISER)
+    said = overread("train", journey / "denoiser.toml", discs, "--out", journey / "denoiser-run")
+    assert said.code == 0, said.err
+    return journey / "denoiser-run"

@@ -1,14 +1,16 @@
-"""What a model says about cases that it is measured on: one that restores is shown them with noise."""
+"""Models that restore: measured with noise that is made for it, and asked as a denoiser by others."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
 from overread.data.inputs import Images, input_of
 from overread.data.manifest import Case, ImageRef
-from overread.errors import UndefinedMetric
+from overread.errors import InputError, UndefinedMetric
 from overread.evaluation.restoration import NOISE_LEVELS, quality_name, quality_of
 from overread.finding import Prediction
 from overread.image import Image
@@ -64,6 +66,55 @@ def restored_example(ensemble: Ensemble, case: Case, images: Images, *, seed: in
     (answer,) = ensemble.predict([case], noisy)
     assert answer.restored is not None
     return input_of(case, steps, images), input_of(case, steps, noisy), answer.restored
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedDenoiser:
+    """Networks that take noise away, as the step "denoise-learned" asks them.
+
+    Args:
+        ensemble: the networks; their own steps are not done again.
+        bundle_id: of their bundle.
+        name: of their bundle.
+        seen: digests of the images that they learned from.
+    """
+
+    ensemble: Ensemble
+    bundle_id: str
+    name: str
+    seen: frozenset[str]
+
+    def __call__(self, image: Image) -> Image:
+        """The image restored, in its own units and grid; one whose pixels are all equal has no noise.
+
+        Raises:
+            InputError: an image that is not of the kind that the networks learned from.
+        """
+        if len(image.shape) != self.ensemble.axes:
+            kinds = {2: "flat images", 3: "volumes"}
+            raise InputError(
+                f"{image.source.name}: the denoiser '{self.name}' takes {kinds.get(self.ensemble.axes)}; this is one "
+                f"of the {kinds[len(image.shape)]}. Name a denoiser for such images, or leave the step out."
+            )
+        if image.pixels.min() == image.pixels.max():
+            return image
+        bare = tuple(replace(network, steps=()) for network in self.ensemble.networks)
+        case = Case("image", "image", (ImageRef(Path("image")),))
+        (answer,) = replace(self.ensemble, networks=bare).predict([case], _Given(image))
+        if answer.restored is None:
+            raise InputError(f"{image.source.name}: the denoiser '{self.name}' does not take it: {answer.refused}")
+        return answer.restored
+
+
+@dataclass(frozen=True, eq=False)
+class _Given:
+    """One image that is there already."""
+
+    image: Image
+
+    def get(self, ref: ImageRef, steps: Sequence[Step]) -> Image:  # noqa: ARG002
+        """The image."""
+        return self.image
 
 
 class _WithNoise:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from overread import recipe as recipes
-from overread.bundle import bundle_folder, load_bundle
+from overread.bundle import DENOISERS, bundle_folder, load_bundle
 from overread.data.manifest import Manifest, Problem, Split
 from overread.data.prepared import PreparedImages
 from overread.data.problems import problems
@@ -101,6 +101,7 @@ def train(
     """
     from overread.pipeline.assembly import check_family, device_for
     from overread.pipeline.cross_validation import cross_validate
+    from overread.pipeline.denoisers import keep_denoisers, with_denoisers
     from overread.pipeline.parting import part
 
     progress = progress or Silent()
@@ -115,14 +116,16 @@ def train(
     if chosen.data.truth == "images":
         whole = whole.for_images()
     manifest = _trainable(whole)
+    chosen = with_denoisers(chosen, device=device)
     check_family(chosen, manifest)
     images = PreparedImages()
     with run_folder(out, recipe=chosen.digest, data=manifest.fingerprint, accept_leaks=accept_leaks) as folder:
         if (folder / "report.html").exists():
             _check_finished(folder)
             progress.say("this run is finished already; nothing was done again")
-            shutil.rmtree(folder / "folds", ignore_errors=True)  # where it was killed at its last breath
+            _clear(folder)  # where it was killed at its last breath
             return out
+        keep_denoisers(chosen, folder / DENOISERS)
         found = _problems(manifest, images, progress, folds=_folds(chosen))
         _stop_at_errors(manifest, found)
         progress.say("looking for patients and pictures on both sides")
@@ -130,7 +133,7 @@ def train(
         cross_validate(
             chosen, manifest, found, folder, parting=parting, images=images, device=device, progress=progress
         )
-        shutil.rmtree(folder / "folds", ignore_errors=True)
+        _clear(folder)
     return out
 
 
@@ -283,6 +286,12 @@ def _with_precision(recipe: Recipe, precision: str | None) -> Recipe:
         return recipe
     training = recipe.training.model_copy(update={"precision": precision})
     return recipe.model_copy(update={"training": training})
+
+
+def _clear(folder: Path) -> None:
+    """Take away what only the training needed."""
+    for name in ("folds", DENOISERS):
+        shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def _check_finished(folder: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from overread.bundle import FOLDER, Bundle, FoldRecord, save_bundle
+from overread.bundle import DENOISERS, FOLDER, Bundle, FoldRecord, save_bundle
 from overread.data.inputs import input_of
 from overread.data.manifest import Case, Manifest, Problem
 from overread.data.prepared import PreparedImages
@@ -21,6 +21,7 @@ from overread.inference.restoring import examined, restored_example
 from overread.models.contract import Model, Shape
 from overread.pipeline import presenting
 from overread.pipeline.assembly import build_model, check_axes, device_for, ensemble_of
+from overread.pipeline.denoisers import seen_by_denoisers
 from overread.pipeline.parting import Parting, scheme_of
 from overread.pipeline.presenting import Example, Restored
 from overread.preprocessing.step import Step, learns
@@ -110,8 +111,11 @@ def cross_validate(
         folder / FOLDER,
         _bundle(recipe, results, estimates, accepted=parting.accepted, images=images, shape=shape),
         [fold.fitted.weights for fold in results.fitted],
+        denoisers=folder / DENOISERS,
     )
     examples = presenting.examples_of(assessment, results.tested_in, restored=restored)
+    tested = [one.case_id for one in results.tested]
+    known = seen_by_denoisers(recipe.preprocessing.steps, tested, images.digests(manifest))
     _write(
         folder,
         bundle,
@@ -121,6 +125,7 @@ def cross_validate(
         found=found,
         parting=parting,
         examples=examples,
+        known=known,
     )
 
 
@@ -250,9 +255,10 @@ def _write(
     found: Sequence[Problem],
     parting: Parting,
     examples: Sequence[Example],
+    known: Sequence[str],
 ) -> None:
     recipe, manifest = bundle.recipe, results.manifest
-    warnings = [*parting.accepted, *parting.near, *presenting.warnings_of(results.refused)]
+    warnings = [*parting.accepted, *parting.near, *known, *presenting.warnings_of(results.refused)]
     scheme = scheme_of(recipe.data, results.folds, manifest)
     scheme = " ".join(filter(None, (scheme, parting.kept_together)))
     rows = list(presenting.readings_of(assessment, results.refused, manifest, results.tested_in))

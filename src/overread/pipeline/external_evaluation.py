@@ -16,7 +16,7 @@ from overread.export.tables import write_json, write_predictions_csv
 from overread.inference.assessment import Assessment
 from overread.inference.restoring import examined, restored_example
 from overread.pipeline import presenting
-from overread.pipeline.assembly import load_ensemble
+from overread.pipeline.denoisers import load_with_denoisers, seen_by_denoisers
 from overread.progress import Progress
 from overread.provenance import environment
 
@@ -40,7 +40,7 @@ def evaluate_bundle(
         ManifestError: other truth or other classes than the model's.
     """
     manifest = _with_classes_of(bundle, manifest)
-    ensemble = load_ensemble(bundle, weights, device=device)
+    ensemble = load_with_denoisers(bundle, weights, device=device)
     seed = bundle.recipe.seed
     answers = examined(ensemble, manifest.cases, images, seed=seed)
     predictions = list(progress.track(answers, what="predicting", total=len(manifest.cases)))
@@ -53,7 +53,9 @@ def evaluate_bundle(
         )
     estimates = assessment.estimates(bundle.recipe.evaluation, seed=seed)
     seen = _seen(bundle, manifest, images)
-    warnings = [*accepted, *seen, *presenting.warnings_of(refused)]
+    digests = images.digests(manifest)
+    known = seen_by_denoisers(bundle.folds[0].steps, digests, digests)
+    warnings = [*accepted, *seen, *known, *presenting.warnings_of(refused)]
     rows = list(presenting.readings_of(assessment, refused, manifest, {}))
     write_predictions_csv(folder / "predictions.csv", rows)
     networks = f"All {len(bundle.folds)} networks of the bundle averaged" if len(bundle.folds) > 1 else "One network"

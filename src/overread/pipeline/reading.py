@@ -22,7 +22,7 @@ from overread.export.wording import first_names
 from overread.finding import Prediction
 from overread.inference.predictor import FreshImages
 from overread.pipeline import presenting
-from overread.pipeline.assembly import load_ensemble
+from overread.pipeline.denoisers import load_with_denoisers
 from overread.progress import Progress
 from overread.provenance import digest_of, environment
 
@@ -40,7 +40,7 @@ def read_images(
     named, left_out = _named(paths)
     ids = case_ids(named)
     cases = [Case(ids[name], ids[name], (ImageRef(file),)) for name, file in named.items()]
-    ensemble, images = load_ensemble(bundle, weights, device=device), FreshImages()
+    ensemble, images = load_with_denoisers(bundle, weights, device=device), FreshImages()
     answers = progress.track(ensemble.predict(cases, images), what="reading", total=len(cases))
     predictions = [presenting.shown_marks(answer, bundle.threshold) for answer in answers]
     seen = set(bundle.seen)
