@@ -17,6 +17,7 @@ from PIL import ImageDraw
 from overread.evaluation.matching import FOUND_IOU
 from overread.export.bearings import draw_bearings
 from overread.export.display import Shown, in_scale_of, shown
+from overread.export.heat import heat_of
 from overread.export.marking import (
     COLOURS,
     PREDICTED,
@@ -65,7 +66,7 @@ class Composition:
 
 
 def compose(reading: Reading, *, side_px: int) -> Composition:
-    """Draw the plain image and the same image with the marks, and find the words that belong to them.
+    """Draw the plain image, the same image with the marks and the heat map, and find the words that belong to them.
 
     Of a model that restores, the image stands beside what it made of it, all in one grey scale.
     Among many marks the truth stands in a third picture, where it is known, with a frame around what was missed.
@@ -79,11 +80,25 @@ def compose(reading: Reading, *, side_px: int) -> Composition:
     if reading.prediction.restored is not None:
         return _before_and_after(reading, reading.image, reading.prediction.restored, side_px)
     view = shown(reading.image)
+    made = _with_marks(reading, view, side_px)
+    heatmap = reading.prediction.heatmap
+    heat = None if heatmap is None else heat_of(heatmap, reading.image, view, side_px)
+    if heat is None:
+        return made
+    return Composition(
+        panels=(*made.panels, heat.panel),
+        lines=(*made.lines[:-2], Line(heat.words), *made.lines[-2:]),
+        names=(*made.names[: len(made.panels)], "the heat map"),
+    )
+
+
+def _with_marks(reading: Reading, view: Shown, side_px: int) -> Composition:
+    """The image without and with marks, and the truth where it needs a picture of its own."""
     plain = view.sized(side_px)
     sheet = Sheet(plain, plain.width / view.picture.width, plain.height / view.picture.height)
     draw_bearings(sheet, view)
     marks, truth = reading.marks, reading.true_marks or ()
-    if reading.image.pixels.ndim == 4 or not (marks or truth):
+    if (reading.image is not None and reading.image.pixels.ndim == 4) or not (marks or truth):
         return Composition((plain,), tuple(_caption(reading, view)))
     sheet, beside = (Sheet(plain.copy(), sheet.across, sheet.down, list(sheet.placed)) for _ in range(2))
     if not truth or max(len(marks), len(truth)) <= MANY_MARKS:

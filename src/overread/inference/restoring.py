@@ -25,9 +25,9 @@ SHOWN_NOISE = NOISE_LEVELS[1]
 def examined(ensemble: Ensemble, cases: Sequence[Case], images: Images, *, seed: int) -> Iterator[Prediction]:
     """What networks say about cases that they are measured on, in the order given.
 
-    Of networks that restore, the prediction has qualities and no image: each case is prepared, noise of each strength
-    in `NOISE_LEVELS` is added, and what is given back is held against the prepared image. The same case gets the same
-    noise whenever it is tested.
+    No prediction has a picture. That of networks that restore has qualities: each case is prepared, noise of each
+    strength in `NOISE_LEVELS` is added, and what is given back is held against the prepared image. The same case gets
+    the same noise whenever it is tested.
 
     Args:
         ensemble: the networks.
@@ -36,7 +36,8 @@ def examined(ensemble: Ensemble, cases: Sequence[Case], images: Images, *, seed:
         seed: of the noise.
     """
     if ensemble.task != "reconstruction":
-        yield from ensemble.predict(cases, images)
+        for answer in ensemble.predict(cases, images):
+            yield replace(answer, heatmap=None)  # as large as its image, and looked at of a few examples alone
         return
     noisy = [_WithNoise(images, cases, noise, seed) for noise in NOISE_LEVELS]
     answers = [ensemble.predict(cases, source) for source in noisy]

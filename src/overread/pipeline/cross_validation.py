@@ -17,13 +17,13 @@ from overread.export.tables import write_json, write_predictions_csv
 from overread.finding import Prediction
 from overread.inference.assessment import Assessment
 from overread.inference.predictor import Ensemble
-from overread.inference.restoring import examined, restored_example
+from overread.inference.restoring import examined
 from overread.models.contract import Model, Shape
 from overread.pipeline import presenting
 from overread.pipeline.assembly import build_model, check_axes, device_for, ensemble_of
 from overread.pipeline.denoisers import seen_by_denoisers
 from overread.pipeline.parting import Parting, scheme_of
-from overread.pipeline.presenting import Example, Restored
+from overread.pipeline.presenting import Example
 from overread.preprocessing.step import Step, learns
 from overread.progress import Progress
 from overread.provenance import environment
@@ -76,10 +76,9 @@ def cross_validate(
     def answers(ensemble: Ensemble, cases: Sequence[Case]) -> list[Prediction]:
         return list(examined(ensemble, cases, images, seed=recipe.seed))
 
-    def restored(case: Case) -> Restored:
+    def asked_about(case: Case) -> Ensemble:
         indices = next(indices for indices, keys in results.tested_by().items() if case.case_id in keys)
-        networks = [(results.fitted[index].model, results.fitted[index].steps) for index in indices]
-        return restored_example(ask(*networks), case, images, seed=recipe.seed)
+        return ask(*((results.fitted[index].model, results.fitted[index].steps) for index in indices))
 
     plan = Plan(
         manifest=manifest,
@@ -113,7 +112,7 @@ def cross_validate(
         [fold.fitted.weights for fold in results.fitted],
         denoisers=folder / DENOISERS,
     )
-    examples = presenting.examples_of(assessment, results.tested_in, restored=restored)
+    examples = presenting.examples_of(assessment, results.tested_in, ask=asked_about, images=images, seed=recipe.seed)
     tested = [one.case_id for one in results.tested]
     known = seen_by_denoisers(recipe.preprocessing.steps, tested, images.digests(manifest))
     _write(

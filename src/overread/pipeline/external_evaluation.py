@@ -14,7 +14,7 @@ from overread.export.content import ReportContent
 from overread.export.report import write_report
 from overread.export.tables import write_json, write_predictions_csv
 from overread.inference.assessment import Assessment
-from overread.inference.restoring import examined, restored_example
+from overread.inference.restoring import examined
 from overread.pipeline import presenting
 from overread.pipeline.denoisers import load_with_denoisers, seen_by_denoisers
 from overread.progress import Progress
@@ -90,9 +90,7 @@ def evaluate_bundle(
         curves=presenting.curves_of(assessment),
         froc=presenting.froc_of(assessment),
         confusion=presenting.confusion_of(assessment),
-        examples=presenting.examples_of(
-            assessment, {}, restored=lambda case: restored_example(ensemble, case, images, seed=seed)
-        ),
+        examples=presenting.examples_of(assessment, {}, ask=lambda _: ensemble, images=images, seed=seed),
         recipe_toml=bundle.recipe.to_toml(),
         environment=environment(),
         notes=[scheme],

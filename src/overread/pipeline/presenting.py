@@ -30,18 +30,17 @@ from overread.export.wording import (
     threshold_words,
 )
 from overread.finding import Prediction
-from overread.image import Image
 from overread.inference.assessment import Assessment
+from overread.inference.restoring import restored_example
 
 if TYPE_CHECKING:  # a reading must not wait for what only training needs
+    from overread.data.inputs import Images
+    from overread.inference.predictor import Ensemble
     from overread.training.crossval import FittedFold
 
 
 Example = tuple[str, Reading]
 """A caption and what it is about."""
-
-Restored = tuple[Image, Image, Image]
-"""An image as it is prepared, the same with noise, and restored."""
 
 
 def now() -> str:
@@ -82,14 +81,16 @@ def shown_marks(prediction: Prediction, threshold: float) -> Prediction:
 
 
 def examples_of(
-    assessment: Assessment, folds: Mapping[str, int], *, restored: Callable[[Case], Restored]
+    assessment: Assessment, folds: Mapping[str, int], *, ask: Callable[[Case], Ensemble], images: Images, seed: int
 ) -> list[Example]:
     """The best, a middling and the worst cases, two of each where there are so many.
 
     Args:
         assessment: the cases.
         folds: case id -> the fold that tested it.
-        restored: makes the pictures of a case, where the model restores.
+        ask: the networks that answered a case; they are asked again for what is kept of no other case, its pictures.
+        images: where images come from.
+        seed: of the noise, where the networks restore.
     """
     scores = assessment.case_scores()
     ordered = sorted(scores, key=lambda key: (scores[key], key))
@@ -110,12 +111,14 @@ def examples_of(
     found = []
     for key, caption in chosen.items():
         prediction = shown_marks(assessment.predictions[key], assessment.threshold_of(key))
-        reading = reading_of(
-            cases[key], prediction, manifest, pixels=manifest.task != "reconstruction", fold=folds.get(key)
-        )
-        if manifest.task == "reconstruction":
-            image, noisy, given = restored(cases[key])
+        restores = manifest.task == "reconstruction"
+        reading = reading_of(cases[key], prediction, manifest, pixels=not restores, fold=folds.get(key))
+        if restores:
+            image, noisy, given = restored_example(ask(cases[key]), cases[key], images, seed=seed)
             reading = replace(reading, image=image, noisy=noisy, prediction=replace(prediction, restored=given))
+        elif manifest.labels_images:
+            (again,) = ask(cases[key]).predict([cases[key]], images)
+            reading = replace(reading, prediction=replace(prediction, heatmap=again.heatmap))
         found.append((caption, reading))
     return found
 
