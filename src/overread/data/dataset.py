@@ -74,9 +74,10 @@ class CaseBatches:
         order = np.random.default_rng(seed_for(self._seed, "order", number)).permutation(len(self._cases))
         for index in range(len(self)):
             chosen = order[index * self._batch_size : (index + 1) * self._batch_size]
-            yield self._batch([self._cases[i] for i in chosen], number)
+            yield self.batch([self._cases[i] for i in chosen], number)
 
-    def _batch(self, cases: Sequence[Case], epoch: int) -> Batch:
+    def batch(self, cases: Sequence[Case], epoch: int) -> Batch:
+        """These cases as one batch, varied as in this epoch."""
         images, truths = zip(*(self._sample(case, epoch) for case in cases), strict=True)
         lengths = None
         if self._fill_slices:
