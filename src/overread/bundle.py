@@ -24,6 +24,7 @@ from overread.preprocessing.section import AnyStep
 from overread.preprocessing.step import Step, settings_of
 from overread.provenance import digest_of
 from overread.recipe import Recipe
+from overread.training.computing import Computing
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -95,6 +96,7 @@ class Bundle:
         evaluation: how good it was found to be, as JSON of `Estimate`s.
         intended_use: what it is for and what not, in words.
         environment: the software it was made with.
+        computed: how it was trained and measured; it is asked in the same way.
         created: when, in ISO 8601.
         image_facts: what the images it learned from have in common (modality, sizes ...).
         accepted_leaks: what its training and test parts shared, where that was accepted; said with every number.
@@ -118,6 +120,7 @@ class Bundle:
     evaluation: tuple[dict[str, Any], ...]
     intended_use: str
     environment: dict[str, str]
+    computed: Computing
     created: str
     image_facts: dict[str, Any]
     accepted_leaks: tuple[str, ...] = ()

@@ -16,15 +16,17 @@ from overread.data.prepared import PreparedImages
 from overread.data.problems import problems
 from overread.data.sources import open_data
 from overread.errors import InputError, ManifestError, OutputExists, RecipeError, UnreadableImage
-from overread.pipeline.folders import fresh_folder, run_folder
+from overread.pipeline.folders import PLAN, fresh_folder, run_folder
 from overread.progress import Progress, Silent
 from overread.proposal import propose as proposed
+from overread.recipe import Recipe
+from overread.writing import write_whole
 
 if TYPE_CHECKING:
     from overread.evaluation.estimate import Estimate
     from overread.export.comparison import Comparison
     from overread.finding import Prediction
-    from overread.recipe import Recipe
+    from overread.training.computing import Precision
 
 # What imports torch is imported where it is used: a look at a data set or a recipe must not wait for it, and a
 # reading must not wait for what only training needs.
@@ -66,7 +68,7 @@ def propose(data: Path, *, source: str | None = None, progress: Progress | None 
 
 
 def train(
-    recipe: str | Path,
+    recipe: str | Path | None,
     data: Path,
     out: Path,
     *,
@@ -79,12 +81,13 @@ def train(
     """Cross-validated training; the same call goes on where an interrupted one stopped.
 
     Args:
-        recipe: path or name of a recipe.
+        recipe: path or name of a recipe; None takes the run's own, `recipe.toml`, or where the run is new writes there
+            what `propose` says.
         data: the data set; its official test split is not touched.
         out: folder of the run, new or of the same run.
         source: layout of the data set; None recognises it.
         device: "auto", "cpu" or "cuda".
-        precision: "float32" or "bf16"; None leaves it to the recipe.
+        precision: "auto", "float32" or "bf16"; None leaves it to the recipe.
         accept_leaks: use official splits that share patients or identical images as they are, and say so.
         progress: shows it.
 
@@ -97,6 +100,7 @@ def train(
         DataLeak: official splits, where the recipe uses them, that share patients or identical images.
         OutputExists: `out` holds something else, or a finished run that lost a file.
         BundleError: the same of its bundle.
+        TooLittleMemory: it would not fit into memory.
         InputError: "cuda" where there is none.
     """
     from overread.pipeline.assembly import check_family, device_for
@@ -105,17 +109,25 @@ def train(
 
     progress = progress or Silent()
     device_for(device)
-    chosen = _with_precision(recipes.load_recipe(recipe), precision).resolved()
+    whole = open_data(data, source=source)
+    own = proposed(whole) if recipe is None and not (out / PLAN).is_file() else None
+    chosen = recipes.load_recipe(recipe or out / PLAN) if own is None else Recipe.from_toml(own, where="the proposal")
+    chosen = chosen.resolved()
+    if precision is not None:
+        chosen = chosen.with_training(precision=precision)
+    manifest = _trainable(whole)
+    check_family(chosen, manifest)
+    images = PreparedImages()
     if accept_leaks and chosen.data.scheme != "official":
         raise RecipeError(
             f"--accept-leaks is for scheme = 'official', which uses the data set's own splits; '{chosen.data.scheme}' "
             "parts patients and copies itself. Leave it out."
         )
-    whole = open_data(data, source=source)
-    manifest = _trainable(whole)
-    check_family(chosen, manifest)
-    images = PreparedImages()
-    with run_folder(out, recipe=chosen.digest, data=manifest.fingerprint, accept_leaks=accept_leaks) as folder:
+    with run_folder(
+        out, recipe=chosen.digest, data=manifest.fingerprint, accept_leaks=accept_leaks, planned=recipe is None
+    ) as folder:
+        if own is not None:
+            write_whole(folder / PLAN, own)
         if (folder / "report.html").exists():
             _check_finished(folder)
             progress.say("this run is finished already; nothing was done again")
@@ -140,6 +152,7 @@ def evaluate(
     split: Split | None = None,
     source: str | None = None,
     device: str = "auto",
+    precision: Precision | None = None,
     progress: Progress | None = None,
 ) -> list[Estimate]:
     """Measure a trained model on other data.
@@ -151,6 +164,7 @@ def evaluate(
         split: which official split; None takes all cases.
         source: layout of the data set; None recognises it.
         device: "auto", "cpu" or "cuda".
+        precision: "float32" or "bf16"; None answers as the model was measured.
         progress: shows it.
 
     Raises:
@@ -189,6 +203,7 @@ def evaluate(
             split=split,
             images=images,
             device=device,
+            precision=precision,
             progress=progress,
         )
 
@@ -219,6 +234,7 @@ def read(
     out: Path,
     *,
     device: str = "auto",
+    precision: Precision | None = None,
     progress: Progress | None = None,
 ) -> list[Prediction]:
     """Mark and classify new images; an image that cannot be read is refused by name, the others go on.
@@ -228,6 +244,7 @@ def read(
         images: files, or folders of files.
         out: a new or empty folder for `predictions.json`, the overlays and `report.html`.
         device: "auto", "cpu" or "cuda".
+        precision: "float32" or "bf16"; None answers as the model was measured.
         progress: shows it.
 
     Raises:
@@ -240,7 +257,15 @@ def read(
     model = load_bundle(bundle)
     _check_readable(images, out)
     with fresh_folder(out) as folder:
-        return read_images(model, bundle_folder(bundle), images, folder, device=device, progress=progress or Silent())
+        return read_images(
+            model,
+            bundle_folder(bundle),
+            images,
+            folder,
+            device=device,
+            precision=precision,
+            progress=progress or Silent(),
+        )
 
 
 def demo(out: Path, *, quick: bool = False, device: str = "auto", progress: Progress | None = None) -> Path:
@@ -271,13 +296,6 @@ def _check_readable(images: Sequence[Path], out: Path) -> None:
             f"'{out}' lies in the folder '{around}' whose images are to be read, and its pictures would be read as "
             "patients next time. Name a folder outside of it."
         )
-
-
-def _with_precision(recipe: Recipe, precision: str | None) -> Recipe:
-    if precision is None:
-        return recipe
-    training = recipe.training.model_copy(update={"precision": precision})
-    return recipe.model_copy(update={"training": training})
 
 
 def _check_finished(folder: Path) -> None:

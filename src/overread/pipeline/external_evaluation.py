@@ -18,6 +18,7 @@ from overread.pipeline import presenting
 from overread.pipeline.assembly import load_ensemble
 from overread.progress import Progress
 from overread.provenance import environment
+from overread.training.computing import Precision
 
 
 def evaluate_bundle(
@@ -31,6 +32,7 @@ def evaluate_bundle(
     split: str | None,
     images: PreparedImages,
     device: str,
+    precision: Precision | None,
     progress: Progress,
 ) -> list[Estimate]:
     """Predict every case with all folds averaged, and write what came out.
@@ -39,7 +41,7 @@ def evaluate_bundle(
         ManifestError: other truth or other classes than the model's.
     """
     manifest = _with_classes_of(bundle, manifest)
-    ensemble = load_ensemble(bundle, weights, device=device)
+    ensemble = load_ensemble(bundle, weights, device=device, precision=precision)
     answers = ensemble.predict(manifest.cases, images)
     predictions = list(progress.track(answers, what="predicting", total=len(manifest.cases)))
     refused = [one for one in predictions if one.refused is not None]
