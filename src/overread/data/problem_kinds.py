@@ -59,6 +59,47 @@ KINDS: Mapping[str, Kind] = {
         "If one names patients, call it 'patient_id': a patient whose images are on both sides of a fold makes every "
         "number too good.",
     ),
+    "column-may-be-an-id": Kind(
+        "warning",
+        "Columns that are called like an id, or whose values are whole numbers that never come back, left out",
+        "An id would be learned by heart. If one is a measurement, call it 'measurement_...'.",
+    ),
+    "measurement-missing": Kind(
+        "error",
+        "Columns of measurements with empty cells (rows are counted from 1 below the names)",
+        "Fill them in, or take these rows out; a column called 'attribute_...' is not learned from.",
+    ),
+    "measurement-not-a-number": Kind(
+        "error",
+        "Columns of measurements with cells that are no number (rows are counted from 1 below the names)",
+        "Correct them, or take these rows out; a column called 'attribute_...' is not learned from.",
+    ),
+    "measurement-infinite": Kind(
+        "error",
+        "Columns of measurements with infinite numbers, or larger ones than can be computed with",
+        "Correct them, or take these rows out; a column called 'attribute_...' is not learned from.",
+    ),
+    "decimals-written-in-two-ways": Kind(
+        "error",
+        "Columns of measurements that write decimals with a comma while others, or other cells, have a point",
+        "Write all of them alike: one of the two may part thousands.",
+    ),
+    "comma-may-part-thousands": Kind(
+        "warning",
+        "Columns of measurements in which every comma has three digits behind it, read as decimal commas",
+        "If they part thousands, write the numbers without them.",
+    ),
+    "measurement-constant": Kind(
+        "warning", "Columns of measurements that say the same in every row, left out", "Check that this is right."
+    ),
+    "equal-measurements": Kind(
+        "warning", "Measurements that are equal in every row", "Keep one of them: two teach no more than one."
+    ),
+    "measurement-equals-label": Kind(
+        "error",
+        "Measurements that say the label in other words: one value for each class in every row",
+        "Take them out, or call them 'attribute_...': what is known only with the truth cannot be measured before it.",
+    ),
     "similar-class-names": Kind("error", "Classes that differ in upper and lower case only", "Write each in one way."),
     "several-labels-in-one-cell": Kind(
         "warning",
@@ -152,7 +193,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "duplicate-images": Kind(
         "warning",
-        "Cases that share all pixels with another",
+        "Cases that share all pixels, or all measurements, with another",
         "Remove copies: they stay on one side of every split, but each counts as an image of its own.",
     ),
     "many-duplicate-images": Kind(
@@ -161,7 +202,9 @@ KINDS: Mapping[str, Kind] = {
         "Remove the copies, or give copies one patient_id: as many patients they make every interval too narrow.",
     ),
     "duplicates-with-different-truth": Kind(
-        "warning", "Cases that share all pixels and not the truth", "Find out which truth is right."
+        "warning",
+        "Cases that share all pixels, or all measurements, and not the truth",
+        "Find out which truth is right.",
     ),
 }
 """Every `Problem.name`, with its severity unless a check says otherwise."""

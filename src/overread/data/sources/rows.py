@@ -20,6 +20,7 @@ _IMAGE = (
     *("path", "filepath", "imagepath", "file", "filename", "imagefile", "imagefilename", "image", "img"),
     *("imagename", "imageid", "fileid", "id", "name"),
 )
+_OF_ANYTHING = ("id", "name")
 _MOST_FOLDERS = 20
 _LOOKS_LIKE_FILE = re.compile(r".+\.(png|jpe?g|tiff?|bmp|dcm|dicom|nii|nii\.gz)", re.IGNORECASE)
 
@@ -130,6 +131,12 @@ def image_column(table: pd.DataFrame, files: Files) -> str | None:
         raise SourceError(f"Columns {', '.join(full)} all name images. Call the one to learn from 'file'.")
     some = [column for column in called if there[column] or table[column].map(_looks_like_file).all()]
     return some[0] if some else None
+
+
+def names_images(table: pd.DataFrame) -> bool:
+    """Whether a column is called as only images and files are."""
+    names = {columns.canonical(name) for name in table.columns}
+    return bool(names & set(_IMAGE) - set(_OF_ANYTHING))
 
 
 def images_of_rows(values: pd.Series, files: Files, log: ProblemLog) -> dict[int, Path]:
