@@ -100,6 +100,20 @@ KINDS: Mapping[str, Kind] = {
         "Measurements that say the label in other words: one value for each class in every row",
         "Take them out, or call them 'attribute_...': what is known only with the truth cannot be measured before it.",
     ),
+    "case-without-images": Kind(
+        "error", "Cases of several rows, of which no image is there", "Add the images, or take these rows out."
+    ),
+    "case-contradicts-itself": Kind(
+        "error",
+        "Cases of several rows that say different things of it",
+        "Say the same in all rows of a case; if they are cases of their own, call the column that ties them "
+        "'attribute_...'.",
+    ),
+    "order-not-known": Kind(
+        "warning",
+        "Columns or cases of several images that do not say their order, so that the table's order was taken",
+        "Number the images in a column called 'order', or check that they stand in the right order.",
+    ),
     "similar-class-names": Kind("error", "Classes that differ in upper and lower case only", "Write each in one way."),
     "several-labels-in-one-cell": Kind(
         "warning",
@@ -119,8 +133,8 @@ KINDS: Mapping[str, Kind] = {
     ),
     "no-patient-named": Kind(
         "warning",
-        "No case says who its patient is: every image counts as a patient of its own",
-        "If patients have several images, name them: else the numbers come out too good.",
+        "No case says who its patient is: every case counts as a patient of its own",
+        "If patients have several, name them: else the numbers come out too good.",
     ),
     "similar-patient-ids": Kind(
         "error",
