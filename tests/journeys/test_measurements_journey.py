@@ -160,6 +160,16 @@ def test_a_row_of_the_training_is_told_when_it_is_read(overread: Any, run: Path,
     assert "row-1" in said.err
 
 
+def test_a_measurement_in_another_unit_is_pointed_out(overread: Any, run: Path, rows: Path, tmp_path: Path) -> None:
+    table = pd.read_csv(rows / "others.csv")[:3].drop(columns="diagnosis")
+    table["mean radius"] *= 10
+    table.to_csv(tmp_path / "new.csv", index=False)
+    said = overread("read", run, tmp_path / "new.csv", "--out", tmp_path / "read")
+    assert "'mean radius' lies more than 10 standard deviations" in said.err
+    assert "in 3 of these 3 rows. Check its unit: S0, S1, S2" in said.err
+    assert "mean area" not in said.err
+
+
 def test_a_table_that_lacks_a_measurement_is_refused(overread: Any, run: Path, rows: Path, tmp_path: Path) -> None:
     pd.read_csv(rows / "others.csv").rename(columns={"mean area": "Mean area"}).to_csv(tmp_path / "new.csv")
     said = overread("read", run, tmp_path / "new.csv", "--out", tmp_path / "read")

@@ -92,6 +92,12 @@ KINDS: Mapping[str, Kind] = {
     "measurement-constant": Kind(
         "warning", "Columns of measurements that say the same in every row, left out", "Check that this is right."
     ),
+    "measurement-nearly-constant": Kind(
+        "warning",
+        "Columns of measurements that say the same in all but a few rows",
+        "A fold whose training part has none of these rows cannot learn how far the column spreads, and is refused: "
+        "call the column 'attribute_...' if it tells nothing.",
+    ),
     "equal-measurements": Kind(
         "warning", "Measurements that are equal in every row", "Keep one of them: two teach no more than one."
     ),

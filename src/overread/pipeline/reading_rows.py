@@ -7,8 +7,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from overread.bundle import Bundle
 from overread.data.inputs import measured
+from overread.data.manifest import Case
 from overread.data.problems import facts_in
 from overread.data.sources.files import case_ids, is_table, walk
 from overread.data.sources.measurements import NewRows, new_rows
@@ -22,8 +25,11 @@ from overread.finding import Prediction
 from overread.inference.predictor import FreshImages
 from overread.pipeline import presenting
 from overread.pipeline.assembly import load_ensemble
+from overread.preprocessing.intensity import ZScore
 from overread.progress import Progress
 from overread.provenance import digest_of, environment
+
+FAR_DEVIATIONS = 10
 
 log = logging.getLogger(__name__)
 
@@ -79,13 +85,28 @@ def read_rows(
         commonest=presenting.commonest_class(bundle),
         readings=readings,
         environment=environment(),
-        warnings=_warnings(readings, list(rows.values()), left_out),
+        warnings=[*_warnings(readings, list(rows.values()), left_out), *_far_words(bundle, cases)],
         notes=[bundle.intended_use],
     )
     write_report(folder / "report.html", content)
     for line in content.warnings:
         log.warning("%s", line)
     return [reading.prediction for reading in readings]
+
+
+def _far_words(bundle: Bundle, cases: Sequence[Case]) -> list[str]:
+    """Which measurements lie so far from those of the training that their unit is probably another one."""
+    first = next(iter(bundle.folds[0].steps), None)
+    if not isinstance(first, ZScore) or first.mean is None or first.std is None:
+        return []  # what was learned from is not known
+    values = np.array([case.measurements for case in cases]).reshape(-1, len(bundle.measurements))
+    far = np.abs(values - first.mean) > FAR_DEVIATIONS * np.array(first.std)
+    return [
+        f"'{bundle.measurements[place]}' lies more than {FAR_DEVIATIONS} standard deviations from the rows that the "
+        f"model learned from in {far[:, place].sum()} of these {len(cases)} rows. Check its unit: "
+        f"{first_names([cases[row].case_id for row in np.flatnonzero(far[:, place]).tolist()])}"
+        for place in np.flatnonzero(far.any(axis=0)).tolist()
+    ]
 
 
 def _tables(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:

@@ -182,6 +182,19 @@ def test_a_constant_column_is_left_out_and_named(tmp_path: Path):
     assert {len(case.measurements) for case in manifest.cases} == {2}
 
 
+def test_a_column_of_one_value_but_for_a_few_rows_is_named(tmp_path: Path):
+    manifest = _read(tmp_path, rare=_with(["0.5"] * ROWS, 4, "1.5"))
+    assert manifest.measurements == ("radius", "area", "rare")
+    assert _named(manifest) == {"measurement-nearly-constant": ("rare",)}
+
+
+def test_many_equal_rows_of_different_patients_do_not_stop_a_training(tmp_path: Path):
+    table = _table(radius=["1.5", "2.5", "3.5"] * 4, area=["1.5", "2.5", "3.5"] * 4, diagnosis=["x", "y"] * 6)
+    table.to_csv(tmp_path / "t.csv", index=False)
+    found = {problem.name: problem.severity for problem in problems(open_data(tmp_path / "t.csv"))}
+    assert found["many-duplicate-images"] == "warning"
+
+
 def test_numbers_that_differ_only_beyond_what_a_model_sees_are_constant(tmp_path: Path):
     manifest = _read(tmp_path, time=[f"1700000000.{row}" for row in range(ROWS)])
     assert _named(manifest) == {"measurement-constant": ("time",)}

@@ -20,6 +20,8 @@ from overread.data.sources.rows import table_of
 from overread.data.sources.tabular import read_table
 from overread.errors import SourceError
 
+_FEW_ROWS = 5
+
 
 @dataclass(frozen=True)
 class NewRows:
@@ -184,8 +186,12 @@ def _telling(cells: Cells, usable: NDArray[np.bool_], log: ProblemLog) -> NDArra
     if len(seen) < 2:
         return np.ones(len(cells.names), np.bool_)
     telling = np.ptp(seen, axis=0) > 0
-    for place in np.flatnonzero(~telling):
-        log.add("measurement-constant", cells.names[place])
+    for place, name in enumerate(cells.names):
+        others = len(seen) - int(np.unique(seen[:, place], return_counts=True)[1].max())
+        if not telling[place]:
+            log.add("measurement-constant", name)
+        elif others < _FEW_ROWS and others * 2 < len(seen):
+            log.add("measurement-nearly-constant", name, f"all but {others} rows")
     return np.asarray(telling)
 
 

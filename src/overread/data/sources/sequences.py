@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -72,10 +72,10 @@ def tie(table: pd.DataFrame, rows: Sequence[int], called: Callable[[str], str], 
     groups = []
     for value, places in members.items():
         name = called(value) if isinstance(value, str) else None
-        at = {place: tuple(key[place] for key in keys) for place in places}
-        if keys and len(set(at.values())) < len(places):
+        at = {place: (*(key[place] for key in keys), position) for position, place in enumerate(places)}
+        if keys and len({where[:-1] for where in at.values()}) < len(places):
             log.add("order-not-known", name or "", "two of its images at one place")
-        groups.append((name, tuple(sorted(places, key=lambda place, at=at: at[place]))))  # stable: the table's order
+        groups.append((name, tuple(sorted(places, key=at.__getitem__))))
     return Tie(column, order, tuple(groups))
 
 
@@ -97,7 +97,7 @@ def joined(cases: Sequence[Case], tied: Tie, log: ProblemLog) -> list[Case]:
 def _one(case_id: str, rows: Sequence[Case], log: ProblemLog) -> Case:
     """One case of several rows; where they contradict each other, which is an error, it says what the first says."""
     patients = [None if row.patient_id == row.case_id else row.patient_id for row in rows]
-    said = {
+    said: dict[str, Sequence[Hashable]] = {
         "label": [tuple(row.labels.items()) for row in rows],
         "patient": patients,
         "split": [row.split for row in rows],
