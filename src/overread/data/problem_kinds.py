@@ -158,7 +158,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "duplicates-in-two-splits": Kind(
         "warning",
-        "Cases that share all pixels across official splits, or with the test split and are in none",
+        "Cases that share all pixels (or measurements) across official splits, or with the test split and are in none",
         "Remove the copies from one of the splits. The scheme 'official' stops at them; all others keep copies "
         "together and learn from none that is in the test split.",
     ),

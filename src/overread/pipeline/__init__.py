@@ -123,7 +123,7 @@ def train(
             return out
         found = _problems(manifest, images, progress, folds=_folds(chosen))
         _stop_at_errors(manifest, found)
-        progress.say("looking for patients and pictures on both sides")
+        progress.say(f"looking for patients and {manifest.unit}s on both sides")
         parting = part(chosen, manifest, whole, images, accept_leaks=accept_leaks)
         cross_validate(
             chosen, manifest, found, folder, parting=parting, images=images, device=device, progress=progress
