@@ -119,7 +119,8 @@ def propose(manifest: Manifest) -> str:
         size = f"{len(manifest.measurements)} measurements"
         return _written(manifest, cases, "mlp", size, _for_rows(manifest, cases))
     look = Look.at(cases)
-    family = "mask-rcnn" if manifest.marks_lesions else "cnn"
+    sequences = any(len(case.images) > 1 for case in cases)
+    family = "mask-rcnn" if manifest.marks_lesions else "lstm" if sequences else "cnn"
     patients = len({case.patient_id for case in cases})
     parts = {
         "data": _data(manifest, cases),
@@ -128,22 +129,31 @@ def propose(manifest: Manifest) -> str:
             *([_crop(look, cases)] if manifest.marks_lesions else []),
             *_augmentation(look, boxes=manifest.task == "boxes"),
         ],
-        "model": [
+        "model": [(f'family = "{family}"', "reads the images of a case in their order")]
+        if sequences
+        else [
             (f'family = "{family}"', "marks lesions" if manifest.marks_lesions else "classifies whole images"),
             ('backbone = "tf_efficientnet_lite0"', "small enough to train without a graphics card"),
             ('weights = "imagenet"', "a network that has seen photographs needs fewer medical images"),
         ],
-        "training": _training(cases, patients, marks=manifest.marks_lesions),
+        "training": [
+            *_training(cases, marks=manifest.marks_lesions),
+            ("learning_rate = 0.001", "from scratch: nothing was learned before")
+            if sequences
+            else ("learning_rate = 0.0005", "lower than from scratch: the weights have learned something already"),
+            *_kept(patients),
+        ],
         **({"inference": _inference()} if _parts_places(manifest, cases) else {}),
     }
-    return _written(manifest, cases, family, look.size, parts)
+    return _written(manifest, cases, family, look.size + (" in sequences" if sequences else ""), parts)
 
 
 def _written(manifest: Manifest, cases: Sequence[Case], family: str, size: str, parts: Mapping[str, Lines]) -> str:
     patients = len({case.patient_id for case in cases})
+    of = "cases" if family == "lstm" else f"{manifest.unit}s"
     lines = [
-        f"# Proposed for {_in_comment(manifest.name)}: {manifest.task}, {len(cases)} {manifest.unit}s of {patients} "
-        f"patients, {size}.",
+        f"# Proposed for {_in_comment(manifest.name)}: {manifest.task}, {len(cases)} {of} of {patients} patients, "
+        f"{size}.",
         "# A beginning, made by simple rules; see what every setting is: overread recipe show THIS-FILE",
         f'name = "{_slug(manifest.name)}-{family}"',
     ]
@@ -297,18 +307,16 @@ def _augmentation(look: Look, *, boxes: bool) -> Lines:
     ]
 
 
-def _training(cases: Sequence[Case], patients: int, *, marks: bool) -> Lines:
+def _training(cases: Sequence[Case], *, marks: bool) -> Lines:
     table = MARK_TRAINING if marks else LABEL_TRAINING
     epochs, batch = next(rest for up_to, *rest in table if up_to is None or len(cases) <= up_to)
-    lines = [
+    return [
         (f"epochs = {epochs}", f"enough for {len(cases)} images"),
         (
             f"batch_size = {batch}",
             "fits into a small machine's memory" if marks else "many steps an epoch for few images",
         ),
-        ("learning_rate = 0.0005", "lower than from scratch: the weights have learned something already"),
     ]
-    return [*lines, *_kept(patients)]
 
 
 def _kept(patients: int) -> Lines:

@@ -279,10 +279,10 @@ def test_a_table_to_be_evaluated_is_read_by_the_names_that_the_model_knows(tmp_p
 
 def test_new_rows_are_found_by_name_and_those_with_a_gap_are_refused_by_name(tmp_path: Path):
     path = tmp_path / "new.csv"
-    path.write_text("area,comment,sample_id,radius\n5.5,x,A,1.0\n,x,B,2.0\n7.5,x,C,soon\n8.5,x,D,inf\n")
+    path.write_text("area,comment,sample_id,radius\n5.5,x,A,1.0\n,x,B,2.0\n7.5,x,C,soon\n8.5,x,D,inf\n9.5,x,E,5.0\n")
     rows = new_rows(path, ("radius", "area"))
-    assert rows.names == ("A", "B", "C", "D")
-    assert {name: case.measurements for name, case in rows.cases.items()} == {"A": (1.0, 5.5)}
+    assert rows.names == ("A", "B", "C", "D", "E")
+    assert {name: case.measurements for name, case in rows.cases.items()} == {"A": (1.0, 5.5), "E": (5.0, 9.5)}
     assert rows.refused["B"].startswith("nothing stands in 'area'")
     assert rows.refused["C"].startswith("no number stands in 'radius'")
     assert rows.refused["D"].startswith("no finite number in 'radius'")
