@@ -365,7 +365,7 @@ def test_read_fails_when_an_image_was_refused_and_lists_it(stage: Stage, capsys:
     stage.answer = [Prediction("a"), Prediction("b", refused="all pixels are equal")]
     assert main(["read", "bundle", "a.png", "b.png", "--out", "out"]) == 1
     said = capsys.readouterr()
-    assert "1 of 2 images were read." in said.out
+    assert "1 of 2 cases were read." in said.out
     assert said.err == "refused: b: all pixels are equal\n"
     settings = {"device": "auto", "precision": None}
     assert stage.asked == [("read", (Path("bundle"), [Path("a.png"), Path("b.png")], Path("out")), settings)]

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter
 
@@ -130,6 +130,11 @@ class Bundle:
             raise ValueError(f"a model of {self.task} knows at least one class; found none")
         if self.channels not in ((len(self.measurements),) if self.axes == 0 else (1, 3)):
             raise ValueError(f"images have 1 or 3 channels, and tables as many as measurements; found {self.channels}")
+
+    @property
+    def unit(self) -> Literal["image", "row"]:
+        """What people are told that it answers to."""
+        return "row" if self.measurements else "image"
 
     @cached_property
     def bundle_id(self) -> str:

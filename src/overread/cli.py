@@ -320,7 +320,7 @@ def _read(arguments: argparse.Namespace, progress: Progress) -> int:
         progress=progress,
     )
     refused = [prediction for prediction in predictions if prediction.refused is not None]
-    _say(f"{len(predictions) - len(refused)} of {len(predictions)} images were read.")
+    _say(f"{len(predictions) - len(refused)} of {len(predictions)} cases were read.")
     _say(f"The report is {arguments.out / 'report.html'}")
     for prediction in refused:
         _say(f"refused: {prediction.case_id}: {prediction.refused}", sys.stderr)
@@ -408,9 +408,13 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("runs", type=Path, nargs="+", metavar="OTHER_RUN", help="held against the first")
     compare.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the comparison")
 
-    read = _command(commands, "read", _read, "read new images", "read run/bundle images/0031.png --out readings/")
+    read = _command(
+        commands, "read", _read, "read new images or rows", "read run/bundle images/0031.png --out readings/"
+    )
     _add_bundle(read)
-    read.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="an image, or a folder of them")
+    read.add_argument(
+        "images", type=Path, nargs="+", metavar="IMAGE", help="an image, or a folder of them; of rows: a table"
+    )
     read.add_argument("--out", type=Path, required=True, metavar="OUT", help="folder of the readings")
     _add_device(read)
     _add_precision(read)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from overread import recipe as recipes
-from overread.bundle import bundle_folder, load_bundle
+from overread.bundle import Bundle, bundle_folder, load_bundle
 from overread.data.manifest import Manifest, Problem, Split
 from overread.data.prepared import PreparedImages
 from overread.data.problems import problems
@@ -135,7 +135,7 @@ def train(
             return out
         found = _problems(manifest, images, progress, folds=_folds(chosen))
         _stop_at_errors(manifest, found)
-        progress.say("looking for patients and pictures on both sides")
+        progress.say(f"looking for patients and {manifest.unit}s on both sides")
         parting = part(chosen, manifest, whole, images, accept_leaks=accept_leaks)
         cross_validate(
             chosen, manifest, found, folder, parting=parting, images=images, device=device, progress=progress
@@ -179,7 +179,7 @@ def evaluate(
     progress = progress or Silent()
     device_for(device)
     model = load_bundle(bundle)
-    whole = manifest = open_data(data, source=source)
+    whole = manifest = _data_for(model, data, source)
     if split is not None:
         manifest = whole.subset((split,))
         if not manifest.cases:
@@ -237,11 +237,11 @@ def read(
     precision: Precision | None = None,
     progress: Progress | None = None,
 ) -> list[Prediction]:
-    """Mark and classify new images; an image that cannot be read is refused by name, the others go on.
+    """Mark and classify new images, or rows of measurements; one that cannot be read is refused, the others go on.
 
     Args:
         bundle: its folder, or the folder of its run.
-        images: files, or folders of files.
+        images: files, or folders of files; for a model of measurements: tables, or folders of tables.
         out: a new or empty folder for `predictions.json`, the overlays and `report.html`.
         device: "auto", "cpu" or "cuda".
         precision: "float32" or "bf16"; None answers as the model was measured.
@@ -249,15 +249,17 @@ def read(
 
     Raises:
         BundleError: no whole bundle there.
-        InputError: no image was named, or `out` lies among them.
+        InputError: no image was named, `out` lies among them, or a table lacks a measurement.
         OutputExists: `out` holds something already.
     """
     from overread.pipeline.reading import read_images
+    from overread.pipeline.reading_rows import read_rows
 
     model = load_bundle(bundle)
     _check_readable(images, out)
     with fresh_folder(out) as folder:
-        return read_images(
+        read_them = read_rows if model.measurements else read_images
+        return read_them(
             model,
             bundle_folder(bundle),
             images,
@@ -283,6 +285,15 @@ def demo(out: Path, *, quick: bool = False, device: str = "auto", progress: Prog
     from overread.pipeline.demo import run_demo
 
     return run_demo(out, quick=quick, device=device, progress=progress or Silent())
+
+
+def _data_for(model: Bundle, data: Path, source: str | None) -> Manifest:
+    """The data set; in a table the measurements of a model are known by name, whatever they look like there."""
+    from overread.data.sources.measurements import measured_data
+
+    if not model.measurements or source not in {None, "table"}:
+        return open_data(data, source=source)
+    return measured_data(data.expanduser().resolve(), measurements=model.measurements)
 
 
 def _check_readable(images: Sequence[Path], out: Path) -> None:
@@ -323,7 +334,7 @@ def _folds(recipe: Recipe) -> int | None:
 def _problems(
     manifest: Manifest, images: PreparedImages, progress: Progress, *, folds: int | None = None
 ) -> list[Problem]:
-    for case in progress.track(manifest.cases, what="looking at the images"):
+    for case in progress.track(manifest.cases, what=f"looking at the {manifest.unit}s"):
         for ref in case.images:
             with suppress(UnreadableImage):  # named below, with all others
                 images.facts(ref)

@@ -33,7 +33,7 @@ from overread.training.preflight import CHECKPOINTS, ready
 
 INTENDED_USE = (
     "For research. Not a medical device: not for diagnosis, and for no decision about a patient without a person who "
-    "reads the image."
+    "judges the case."
 )
 
 
@@ -187,7 +187,7 @@ def _prepare(recipe: Recipe, manifest: Manifest, images: PreparedImages, progres
     """Prepare every image once, where no step must learn first."""
     steps = recipe.preprocessing.steps
     if not learns(steps):
-        for case in progress.track(manifest.cases, what="preparing images"):
+        for case in progress.track(manifest.cases, what=f"preparing {manifest.unit}s"):
             input_of(case, steps, images)
 
 
@@ -256,7 +256,7 @@ def _write(
     parting: Parting,
 ) -> None:
     recipe, manifest = bundle.recipe, results.manifest
-    warnings = [*parting.accepted, *parting.near, *presenting.warnings_of(results.refused)]
+    warnings = [*parting.accepted, *parting.near, *presenting.warnings_of(results.refused, manifest)]
     scheme = scheme_of(recipe.data, results.folds, manifest)
     scheme = " ".join(filter(None, (scheme, parting.kept_together)))
     rows = list(presenting.readings_of(assessment, results.refused, manifest, results.tested_in))
@@ -280,6 +280,7 @@ def _write(
         title=recipe.name,
         kind="training",
         created=bundle.created,
+        unit=manifest.unit,
         warnings=warnings,
         simulated=manifest.simulated,
         manifest=manifest,
