@@ -21,6 +21,7 @@ from overread.pipeline.presenting import model_json
 from overread.preprocessing.section import step_from
 from overread.provenance import digest_of, environment
 from overread.recipe import Recipe
+from overread.training.computing import Computing, Trial
 
 FEW = settings(max_examples=40, deadline=None)
 RECIPE = Recipe.model_validate(
@@ -30,6 +31,21 @@ RECIPE = Recipe.model_validate(
         "preprocessing": {"steps": [{"step": "z-score", "scope": "training"}]},
         "training": {"epochs": 2},
     }
+)
+
+COMPUTED = Computing(
+    device="cpu",
+    precision="bf16",
+    memory_format="channels_last",
+    trials=(
+        Trial(
+            precision="bf16",
+            memory_format="channels_last",
+            time_ratio=0.7,
+            loss_difference=0.01,
+            gradient_difference=0.02,
+        ),
+    ),
 )
 
 
@@ -60,6 +76,7 @@ def _bundle(**changes) -> Bundle:
         "evaluation": ({"metric": "auroc", "value": 0.87, "low": None},),
         "intended_use": "Not for patients.",
         "environment": environment(),
+        "computed": COMPUTED,
         "created": "2026-11-23T02:00:00+00:00",
         "image_facts": {"channels": 1, "rows": (28, 30)},
     }

@@ -278,6 +278,22 @@ def test_train_hands_over_all_that_was_typed_and_prints_what_came_out(
     assert str(tmp_path / "report.html") in said
 
 
+def test_train_without_a_recipe_hands_over_the_data_alone(stage: Stage, tmp_path: Path) -> None:
+    _write_evaluation(tmp_path, Estimate("auroc", None, None, 0.9, 0.8, 0.95, 0.95, 546, 500, 147, "bootstrap"))
+    stage.answer = tmp_path
+    assert main(["train", "data", "--out", "run"]) == 0
+    assert [(verb, given) for verb, given, _ in stage.asked] == [("train", (None, Path("data"), Path("run")))]
+
+
+@pytest.mark.parametrize("recipe", ["mine.toml", "demo-cnn"])
+def test_train_with_a_recipe_and_no_data_says_what_is_missing(
+    recipe: str, stage: Stage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", recipe, "--out", "run"]) == 1
+    assert f"'{recipe}' is a recipe. Name the data set behind it" in capsys.readouterr().err
+    assert stage.asked == []
+
+
 def test_evaluate_prints_numbers_with_interval_and_n(
     stage: Stage, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -289,13 +305,14 @@ def test_evaluate_prints_numbers_with_interval_and_n(
         Estimate("auroc", "benign", None, None, None, None, 0.95, 9, 9, 0, "only one class"),
         warnings=["3 of 9 images were seen in training"],
     )
-    assert main(["evaluate", "run/bundle", "data", "--out", str(tmp_path), "--split", "val", "--quiet"]) == 0
+    typed = f"evaluate run/bundle data --out {tmp_path} --split val --precision float32 --quiet"
+    assert main(typed.split()) == 0
     said, warned = capsys.readouterr()
     assert warned == "warning: 3 of 9 images were seen in training\n"
     assert "AUROC: 0.912 (95% interval 0.870 to 0.951), 546 cases of 500 patients, 147 positive" in said
     assert "AUROC for benign: not defined (only one class" in said
     assert "site=A" not in said
-    assert stage.asked[0][2] == {"split": "val", "source": None, "device": "auto"}
+    assert stage.asked[0][2] == {"split": "val", "source": None, "device": "auto", "precision": "float32"}
 
 
 def test_the_terminal_puts_thresholds_last_and_calls_a_mean_of_the_classes_one(
@@ -348,9 +365,10 @@ def test_read_fails_when_an_image_was_refused_and_lists_it(stage: Stage, capsys:
     stage.answer = [Prediction("a"), Prediction("b", refused="all pixels are equal")]
     assert main(["read", "bundle", "a.png", "b.png", "--out", "out"]) == 1
     said = capsys.readouterr()
-    assert "1 of 2 images were read." in said.out
+    assert "1 of 2 cases were read." in said.out
     assert said.err == "refused: b: all pixels are equal\n"
-    assert stage.asked == [("read", (Path("bundle"), [Path("a.png"), Path("b.png")], Path("out")), {"device": "auto"})]
+    settings = {"device": "auto", "precision": None}
+    assert stage.asked == [("read", (Path("bundle"), [Path("a.png"), Path("b.png")], Path("out")), settings)]
 
 
 NASTY = "a\x1b[2J\r\u202eX\nrefused: 0 all fine.png"

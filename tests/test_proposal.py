@@ -155,3 +155,24 @@ def test_a_name_cannot_break_out_of_its_comment(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["medmnist/breastmnist.npz", "medmnist/pneumoniamnist.npz", "bccd", "dsb2018"])
 def test_real_data_sets_get_a_recipe_that_loads(real_data: Path, name: str) -> None:
     assert proposed(open_data(real_data / name)).resolved()
+
+
+def test_images_of_one_examination_are_read_in_their_order(tmp_path: Path):
+    single = data_set(tmp_path, GREY)
+    tied = zip(single.cases[::2], single.cases[1::2], strict=True)
+    cases = tuple(replace(one, images=one.images + other.images) for one, other in tied)
+    recipe = proposed(single.with_cases(cases))
+    assert recipe.model.family == "lstm"
+    check_family(recipe.resolved(), single.with_cases(cases))
+
+
+def test_rows_of_measurements_are_scaled_by_what_each_fold_learned(tmp_path: Path):
+    rows = "".join(f"{number / 7},{number % 5}.5,{'xy'[number % 2]}\n" for number in range(60))
+    (tmp_path / "t.csv").write_text(f"volume,density,label\n{rows}")
+    manifest = open_data(tmp_path / "t.csv")
+    recipe = proposed(manifest)
+    (step,) = recipe.preprocessing.steps
+    assert step.learns
+    assert recipe.model.family == "mlp"
+    assert "60 rows of 60 patients, 2 measurements" in propose(manifest)
+    check_family(recipe.resolved(), manifest)

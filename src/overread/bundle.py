@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter
 
@@ -25,6 +25,7 @@ from overread.preprocessing.section import AnyStep
 from overread.preprocessing.step import Step, settings_of
 from overread.provenance import digest_of
 from overread.recipe import Recipe
+from overread.training.computing import Computing
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -99,6 +100,7 @@ class Bundle:
         evaluation: how good it was found to be, as JSON of `Estimate`s.
         intended_use: what it is for and what not, in words.
         environment: the software it was made with.
+        computed: how it was trained and measured; it is asked in the same way.
         created: when, in ISO 8601.
         image_facts: what the images it learned from have in common (modality, sizes ...).
         accepted_leaks: what its training and test parts shared, where that was accepted; said with every number.
@@ -122,6 +124,7 @@ class Bundle:
     evaluation: tuple[dict[str, Any], ...]
     intended_use: str
     environment: dict[str, str]
+    computed: Computing
     created: str
     image_facts: dict[str, Any]
     accepted_leaks: tuple[str, ...] = ()
@@ -131,6 +134,11 @@ class Bundle:
             raise ValueError(f"a model of {self.task} knows at least one class; found none")
         if self.channels not in ((len(self.measurements),) if self.axes == 0 else (1, 3)):
             raise ValueError(f"images have 1 or 3 channels, and tables as many as measurements; found {self.channels}")
+
+    @property
+    def unit(self) -> Literal["image", "row"]:
+        """What people are told that it answers to."""
+        return "row" if self.measurements else "image"
 
     @cached_property
     def bundle_id(self) -> str:

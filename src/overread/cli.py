@@ -21,7 +21,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from overread import __version__
-from overread.errors import OverreadError
+from overread.errors import InputError, OverreadError
 from overread.progress import Progress, Silent
 from overread.terminal import Bars, Lines, shown
 
@@ -37,6 +37,9 @@ _DISK_ADVICE = {
 DEMO_FOLDER = Path("overread-demo")
 LAYOUTS = "coco, dicom, folders, instance-masks, label-maps, medmnist, table, voc"
 """Of the catalogue, which takes too long to ask for a page of help; a test holds them together."""
+
+DATA = "folder or file of the data set"
+RECIPE = "a recipe's file, or the name of one that comes with Overread"
 
 Run = Callable[[argparse.Namespace, Progress], int]
 
@@ -221,10 +224,14 @@ def _recipe_show(arguments: argparse.Namespace, _: Progress) -> int:
 
 def _train(arguments: argparse.Namespace, progress: Progress) -> int:
     from overread import pipeline
+    from overread.recipe import shipped_recipes
 
+    recipe, data = (arguments.recipe, arguments.data) if arguments.data else (None, Path(arguments.recipe))
+    if recipe is None and (data.suffix == ".toml" or (str(data) in shipped_recipes() and not data.exists())):
+        raise InputError(f"'{data}' is a recipe. Name the data set behind it: overread train {data} DATA --out RUN")
     run = pipeline.train(
-        arguments.recipe,
-        arguments.data,
+        recipe,
+        data,
         arguments.out,
         source=arguments.source,
         device=arguments.device,
@@ -245,6 +252,7 @@ def _evaluate(arguments: argparse.Namespace, progress: Progress) -> int:
         split=arguments.split,
         source=arguments.source,
         device=arguments.device,
+        precision=arguments.precision,
         progress=progress,
     )
     return _print_evaluation(arguments.out)
@@ -304,10 +312,15 @@ def _read(arguments: argparse.Namespace, progress: Progress) -> int:
     from overread import pipeline
 
     predictions = pipeline.read(
-        arguments.bundle, arguments.images, arguments.out, device=arguments.device, progress=progress
+        arguments.bundle,
+        arguments.images,
+        arguments.out,
+        device=arguments.device,
+        precision=arguments.precision,
+        progress=progress,
     )
     refused = [prediction for prediction in predictions if prediction.refused is not None]
-    _say(f"{len(predictions) - len(refused)} of {len(predictions)} images were read.")
+    _say(f"{len(predictions) - len(refused)} of {len(predictions)} cases were read.")
     _say(f"The report is {arguments.out / 'report.html'}")
     for prediction in refused:
         _say(f"refused: {prediction.case_id}: {prediction.refused}", sys.stderr)
@@ -359,14 +372,15 @@ def _parser() -> argparse.ArgumentParser:
     show = _command(verbs, "show", _recipe_show, "print a recipe with every setting", "recipe show breastmnist-cnn")
     _add_recipe(show)
 
-    train = _command(
-        commands, "train", _train, "learn from a data set and measure", "train my-recipe.toml images/ --out run/"
-    )
-    _add_recipe(train)
-    _add_data(train)
+    train = _command(commands, "train", _train, "learn from a data set and measure", "train images/ --out run/")
+    train.usage = "%(prog)s [RECIPE] DATA --out RUN [options]"
+    train.add_argument("recipe", metavar="RECIPE", help=f"{RECIPE}; without it, what 'recipe new' proposes is used")
+    # the second of the two, because only the last place may stay empty; so DATA alone arrives as the recipe
+    train.add_argument("data", type=Path, nargs="?", metavar="DATA", help=DATA)
+    _add_source(train)
     train.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder of the run")
     _add_device(train)
-    train.add_argument("--precision", choices=["float32", "bf16"], help="instead of what the recipe says")
+    train.add_argument("--precision", choices=["auto", "float32", "bf16"], help="instead of what the recipe says")
     train.add_argument(
         "--accept-leaks",
         action="store_true",
@@ -381,6 +395,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--out", type=Path, required=True, metavar="EVAL", help="folder of the evaluation")
     evaluate.add_argument("--split", choices=["train", "val", "test"], help="only this split of the data set")
     _add_device(evaluate)
+    _add_precision(evaluate)
 
     compare = _command(
         commands,
@@ -393,11 +408,16 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("runs", type=Path, nargs="+", metavar="OTHER_RUN", help="held against the first")
     compare.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the comparison")
 
-    read = _command(commands, "read", _read, "read new images", "read run/bundle images/0031.png --out readings/")
+    read = _command(
+        commands, "read", _read, "read new images or rows", "read run/bundle images/0031.png --out readings/"
+    )
     _add_bundle(read)
-    read.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="an image, or a folder of them")
+    read.add_argument(
+        "images", type=Path, nargs="+", metavar="IMAGE", help="an image, or a folder of them; of rows: a table"
+    )
     read.add_argument("--out", type=Path, required=True, metavar="OUT", help="folder of the readings")
     _add_device(read)
+    _add_precision(read)
     return parser
 
 
@@ -424,12 +444,16 @@ def _add_everywhere(parser: argparse.ArgumentParser, *, default: bool | str) -> 
 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("data", type=Path, metavar="DATA", help="folder or file of the data set")
+    parser.add_argument("data", type=Path, metavar="DATA", help=DATA)
+    _add_source(parser)
+
+
+def _add_source(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--source", metavar="NAME", help=f"layout, where it is not recognised: {LAYOUTS}")
 
 
 def _add_recipe(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recipe", metavar="RECIPE", help="a recipe's file, or the name of one that comes with Overread")
+    parser.add_argument("recipe", metavar="RECIPE", help=RECIPE)
 
 
 def _add_bundle(parser: argparse.ArgumentParser) -> None:
@@ -438,3 +462,7 @@ def _add_bundle(parser: argparse.ArgumentParser) -> None:
 
 def _add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: %(default)s")
+
+
+def _add_precision(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--precision", choices=["float32", "bf16"], help="default: as the model was measured")

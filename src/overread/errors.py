@@ -9,6 +9,7 @@
     │   ├── RecipeError          a recipe with wrong keys or values
     │   ├── UnknownName          a catalogue that has no part of that name
     │   ├── BundleError          a bundle that is incomplete, changed or of another version
+    │   ├── TooLittleMemory      a training that needs more memory than there is
     │   └── OutputExists         a place to write to that already holds something else
     ├── TruthAbsent              truth asked of data that has none
     ├── UndefinedMetric          a number that these data do not define (one class only ...)
@@ -52,6 +53,10 @@ class UnknownName(InputError):
 
 class BundleError(InputError):
     """A bundle that is incomplete, changed, or of another version."""
+
+
+class TooLittleMemory(InputError):
+    """A training needs more memory than there is."""
 
 
 class OutputExists(InputError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -24,6 +24,7 @@ SIDES_FOR_LABELS = ((32, 112), (64, 128), (128, 160), (None, 224))
 
 # (up to this many cases, epochs, cases a step)
 LABEL_TRAINING = ((100, 40, 8), (400, 30, 16), (2000, 20, 32), (10_000, 10, 32), (None, 5, 64))
+ROW_TRAINING = ((100, 60, 8), (1000, 30, 32), (10_000, 20, 64), (None, 10, 256))
 MARK_TRAINING = ((50, 60, 2), (200, 40, 4), (1000, 20, 4), (None, 10, 8))
 
 LONGEST_FOR_MARKS = 768
@@ -114,8 +115,12 @@ def propose(manifest: Manifest) -> str:
     cases = [case for case in manifest.cases if case.split != "test"]
     if not cases:
         raise InputError(f"'{manifest.name}' has no case to learn from outside its test split.")
+    if manifest.measurements:
+        size = f"{len(manifest.measurements)} measurements"
+        return _written(manifest, cases, "mlp", size, _for_rows(manifest, cases))
     look = Look.at(cases)
-    family = "mask-rcnn" if manifest.marks_lesions else "cnn"
+    sequences = any(len(case.images) > 1 for case in cases)
+    family = "mask-rcnn" if manifest.marks_lesions else "lstm" if sequences else "cnn"
     patients = len({case.patient_id for case in cases})
     parts = {
         "data": _data(manifest, cases),
@@ -124,17 +129,31 @@ def propose(manifest: Manifest) -> str:
             *([_crop(look, cases)] if manifest.marks_lesions else []),
             *_augmentation(look, boxes=manifest.task == "boxes"),
         ],
-        "model": [
+        "model": [(f'family = "{family}"', "reads the images of a case in their order")]
+        if sequences
+        else [
             (f'family = "{family}"', "marks lesions" if manifest.marks_lesions else "classifies whole images"),
             ('backbone = "tf_efficientnet_lite0"', "small enough to train without a graphics card"),
             ('weights = "imagenet"', "a network that has seen photographs needs fewer medical images"),
         ],
-        "training": _training(cases, patients, marks=manifest.marks_lesions),
+        "training": [
+            *_training(cases, marks=manifest.marks_lesions),
+            ("learning_rate = 0.001", "from scratch: nothing was learned before")
+            if sequences
+            else ("learning_rate = 0.0005", "lower than from scratch: the weights have learned something already"),
+            *_kept(patients),
+        ],
         **({"inference": _inference()} if _parts_places(manifest, cases) else {}),
     }
+    return _written(manifest, cases, family, look.size + (" in sequences" if sequences else ""), parts)
+
+
+def _written(manifest: Manifest, cases: Sequence[Case], family: str, size: str, parts: Mapping[str, Lines]) -> str:
+    patients = len({case.patient_id for case in cases})
+    of = "cases" if family == "lstm" else f"{manifest.unit}s"
     lines = [
-        f"# Proposed for {_in_comment(manifest.name)}: {manifest.task}, {len(cases)} images of {patients} patients, "
-        f"{look.size}.",
+        f"# Proposed for {_in_comment(manifest.name)}: {manifest.task}, {len(cases)} {of} of {patients} patients, "
+        f"{size}.",
         "# A beginning, made by simple rules; see what every setting is: overread recipe show THIS-FILE",
         f'name = "{_slug(manifest.name)}-{family}"',
     ]
@@ -172,6 +191,31 @@ def _data(manifest: Manifest, cases: Sequence[Case]) -> Lines:
     if patients < PATIENTS_FOR_VALIDATION:
         lines.append(("validation = 0.0", f"{patients} patients are too few to give some away for choosing the epoch"))
     return lines
+
+
+def _for_rows(manifest: Manifest, cases: Sequence[Case]) -> dict[str, Lines]:
+    """The sections of a recipe for rows of measurements."""
+    patients = len({case.patient_id for case in cases})
+    epochs, batch = next(rest for up_to, *rest in ROW_TRAINING if up_to is None or len(cases) <= up_to)
+    scaling = "    # measurements differ in units and size; learned anew from the training part of each fold\n"
+    return {
+        "data": _data(manifest, cases),
+        "preprocessing": [
+            ("steps = [", ""),
+            (scaling + '    { step = "z-score", scope = "training" },', ""),
+            ("]", ""),
+        ],
+        "model": [
+            ('family = "mlp"', "a network that takes rows of measurements"),
+            ("hidden = [32]", "one small layer: a larger network learns a small table by heart"),
+        ],
+        "training": [
+            (f"epochs = {epochs}", f"enough for {len(cases)} rows"),
+            (f"batch_size = {batch}", "many steps an epoch for few rows"),
+            ("learning_rate = 0.005", "a small network takes large steps"),
+            *_kept(patients),
+        ],
+    }
 
 
 def _rarest(manifest: Manifest, cases: Sequence[Case]) -> tuple[str, int]:
@@ -263,20 +307,21 @@ def _augmentation(look: Look, *, boxes: bool) -> Lines:
     ]
 
 
-def _training(cases: Sequence[Case], patients: int, *, marks: bool) -> Lines:
+def _training(cases: Sequence[Case], *, marks: bool) -> Lines:
     table = MARK_TRAINING if marks else LABEL_TRAINING
     epochs, batch = next(rest for up_to, *rest in table if up_to is None or len(cases) <= up_to)
-    lines = [
+    return [
         (f"epochs = {epochs}", f"enough for {len(cases)} images"),
         (
             f"batch_size = {batch}",
             "fits into a small machine's memory" if marks else "many steps an epoch for few images",
         ),
-        ("learning_rate = 0.0005", "lower than from scratch: the weights have learned something already"),
     ]
-    if patients < PATIENTS_FOR_VALIDATION:
-        lines.append(('keep = "last"', "there is no validation part to choose by"))
-    return lines
+
+
+def _kept(patients: int) -> Lines:
+    few = patients < PATIENTS_FOR_VALIDATION
+    return [('keep = "last"', "there is no validation part to choose by")] if few else []
 
 
 def _inference() -> Lines:

@@ -100,6 +100,10 @@ class Recipe(BaseModel):
         tables = {key: value for key, value in values.items() if not isinstance(value, dict) or value}
         return tomli_w.dumps(_without_none(tables))
 
+    def with_training(self, **changed: Any) -> Self:
+        """The same recipe with other values in `[training]`."""
+        return self.model_copy(update={"training": self.training.model_copy(update=changed)})
+
     def resolved(self) -> Self:
         """The same recipe with the model family's own settings checked and filled in; this imports torch.
 

@@ -22,10 +22,19 @@ def time_left(seconds: float) -> str:
     >>> time_left(7), time_left(100), time_left(4000)
     ('about 7 s left', 'about 2 min left', 'about 1 h 7 min left')
     """
+    return f"{about(seconds)} left"
+
+
+def about(seconds: float) -> str:
+    """A time as a person says it.
+
+    >>> about(100)
+    'about 2 min'
+    """
     if seconds < 60:
-        return f"about {seconds:.0f} s left"
+        return f"about {seconds:.0f} s"
     minutes = round(seconds / 60)
-    return f"about {minutes} min left" if minutes < 60 else f"about {minutes // 60} h {minutes % 60} min left"
+    return f"about {minutes} min" if minutes < 60 else f"about {minutes // 60} h {minutes % 60} min"
 
 
 def shown(line: str) -> str:

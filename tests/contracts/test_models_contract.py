@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from overread.errors import TruthAbsent
-from overread.models.contract import Batch, Model, Output, Shape, Truths, models, quick_layout
+from overread.models.contract import Batch, Model, Output, Shape, Truths, models
+from overread.models.memory_format import laid_out
 
 SMALL: dict[str, Any] = {
     "backbone": "test_efficientnet",
@@ -95,7 +96,7 @@ def batch_of(task: str, kind: str, lesions: list[list[tuple[int, int, int, int]]
         images = functional.avg_pool2d(images, 3)
         images = torch.stack([images * share for share in (0.1, 0.5, 1.0, 1.0, 0.5, 0.2, 0.1)], 2)
     ids = tuple(f"case-{number}" for number in range(len(lesions)))
-    batch = Batch(quick_layout(images), ids)
+    batch = Batch(laid_out(images, "channels_last"), ids)
     if task == "reconstruction":
         return batch
     if task == "single-label":

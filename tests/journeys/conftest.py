@@ -31,6 +31,8 @@ weights = "none"
 epochs = 2
 batch_size = 8
 keep = "last"
+precision = "float32"
+memory_format = "channels_last"
 [evaluation]
 draws = 100
 """
@@ -61,6 +63,8 @@ epochs = 12
 batch_size = 4
 learning_rate = 2e-3
 keep = "last"
+precision = "float32"
+memory_format = "channels_last"
 [evaluation]
 draws = 100
 """

@@ -1,7 +1,8 @@
-"""A training that is killed, doubled or misdirected."""
+"""A training that is killed, doubled, misdirected, or left to find its own recipe."""
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -155,3 +156,64 @@ def test_a_run_that_was_refused_can_be_begun_with_mended_data(overread: Any, jou
     assert damaged.name in refused.err
     damaged.write_bytes(good)
     assert overread("train", journey / "cnn.toml", data.labels, "--out", tmp_path / "run").code == 0
+
+
+def shortened(proposal: str) -> str:
+    """The proposal as somebody in a hurry would change it."""
+    text = re.sub(r"(?m)^epochs = .*$", "epochs = 2", proposal)
+    return re.sub(r"(?m)^folds = .*$", "folds = 2", text)
+
+
+def test_a_training_without_a_recipe_keeps_the_one_that_would_be_proposed(
+    start: Any, overread: Any, phantom: Any, tmp_path: Path
+) -> None:
+    proposal = overread("recipe", "new", phantom.labels).out
+    run = tmp_path / "run"
+    training = start("train", phantom.labels, "--out", run, "--device", "cpu")
+    wait_for(run / "recipe.toml", training)
+    training.kill()
+    training.communicate()
+    assert (run / "recipe.toml").read_text() == proposal
+
+
+def test_the_same_command_goes_on_with_the_runs_own_recipe_and_its_own_way_to_compute(
+    start: Any, overread: Any, phantom: Any, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    own = shortened(overread("recipe", "new", phantom.labels).out)
+    (run / "recipe.toml").write_text(own)
+    typed = ("train", phantom.labels, "--out", run, "--device", "cpu")
+    training = start(*typed)
+    wait_for(run / "folds" / "fold-0" / "checkpoint.safetensors", training)
+    os.kill(training.pid, signal.SIGKILL)
+    training.communicate()
+    chosen = json.loads((run / "computed.json").read_text())
+    assert len(chosen["trials"]) == 4
+    said = ended(start(*typed))
+    assert re.search(r"this training takes about \d+ \w+ on \d+ cores?, up to \d+\.\d GB of memory", said)
+    bundle = json.loads((run / "bundle" / "bundle.json").read_text())["content"]
+    assert bundle["computed"] == chosen
+    assert bundle["recipe"]["training"]["precision"] == "auto"
+    assert (bundle["recipe"]["training"]["epochs"], len(bundle["folds"])) == (2, 2)
+    assert (run / "recipe.toml").read_text() == own
+    again = overread(*typed)
+    assert again.code == 0
+    assert "finished already" in again.err
+
+
+def test_a_folder_with_more_than_a_recipe_in_it_is_left_alone(overread: Any, phantom: Any, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    said = overread("train", phantom.labels, "--out", tmp_path)
+    assert said.code == 1
+    assert "Nothing was changed" in said.err
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_somebody_elses_recipe_is_no_reason_to_take_a_folder(
+    overread: Any, journey: Path, phantom: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "recipe.toml").write_text((journey / "cnn.toml").read_text())
+    said = overread("train", journey / "cnn.toml", phantom.labels, "--out", tmp_path)
+    assert said.code == 1
+    assert "is not empty (recipe.toml" in said.err

@@ -124,7 +124,7 @@ def test_new_images_are_read_with_a_run_and_with_its_bundle(
 ) -> None:
     said = overread("read", classifier / part, *phantom.images[:2], "--out", tmp_path / "read")
     assert said.code == 0, said.err
-    assert "2 of 2 images were read." in said.out
+    assert "2 of 2 cases were read." in said.out
     answers = json.loads((tmp_path / "read" / "predictions.json").read_text())
     assert answers["simulated"]
     for answer, path in zip(answers["predictions"], phantom.images, strict=False):

@@ -35,7 +35,7 @@ def test_what_cannot_be_read_is_refused_by_name_and_the_others_are_read(
     bad = [text, cut, empty, colour, missing]
     said = overread("read", classifier, good[0], *bad, good[1], "--out", tmp_path / "out")
     assert said.code == 1
-    assert "2 of 7 images were read." in said.out
+    assert "2 of 7 cases were read." in said.out
     answers = answers_in(tmp_path / "out")
     assert list(answers) == [path.name for path in (good[0], *bad, good[1])]
     report = (tmp_path / "out" / "report.html").read_text()

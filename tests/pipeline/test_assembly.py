@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from overread.bundle import Bundle, FoldRecord, save_bundle
 from overread.data.manifest import Case, ImageRef, Manifest
@@ -13,6 +14,7 @@ from overread.finding import Finding, Region
 from overread.models.contract import Shape
 from overread.pipeline.assembly import build_model, check_family, load_ensemble
 from overread.recipe import Recipe
+from overread.training.computing import Computing
 
 LABELS = Manifest(
     "set",
@@ -118,6 +120,7 @@ def bundle(tmp_path: Path) -> Bundle:
         evaluation=(),
         intended_use="",
         environment={},
+        computed=Computing(device="cpu", precision="bf16", memory_format="contiguous"),
         created="",
         image_facts={},
     )
@@ -126,6 +129,17 @@ def bundle(tmp_path: Path) -> Bundle:
 
 def test_a_bundle_whose_parts_fit_is_made_into_networks(bundle: Bundle, tmp_path: Path) -> None:
     assert load_ensemble(bundle, tmp_path / "bundle", device="cpu").classes == ("no", "yes")
+
+
+def test_a_bundle_is_asked_as_it_was_trained_unless_somebody_says_otherwise(bundle: Bundle, tmp_path: Path) -> None:
+    found = load_ensemble(bundle, tmp_path / "bundle", device="cpu")
+    assert (found.precision, found.memory_format) == ("bf16", "contiguous")
+    last = replace(bundle, computed=replace(bundle.computed, memory_format="channels_last"))
+    found = load_ensemble(last, tmp_path / "bundle", device="cpu", precision="float32")
+    assert (found.precision, found.memory_format) == ("float32", "channels_last")
+    weights = [weight for weight in found.networks[0].model.parameters() if weight.ndim == 4]
+    assert weights
+    assert all(weight.is_contiguous(memory_format=torch.channels_last) for weight in weights)
 
 
 @pytest.mark.parametrize(

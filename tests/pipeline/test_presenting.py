@@ -24,6 +24,7 @@ def bundle(
         simulated=simulated,
         recipe=SimpleNamespace(data=data or DataSection()),
         accepted_leaks=(),
+        unit="image",
     )
 
 

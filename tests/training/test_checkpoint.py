@@ -110,6 +110,7 @@ def test_any_nested_state_comes_back_equal_and_of_equal_types(tmp_path_factory, 
         "half": torch.ones(2, dtype=torch.bfloat16),
         "bytes": torch.arange(5, dtype=torch.uint8),
         "maps": torch.randn(2, 3, 4, 5).contiguous(memory_format=torch.channels_last),
+        "volumes": torch.randn(2, 3, 4, 5, 6).contiguous(memory_format=torch.channels_last_3d),
     }
     values, tensors = packed(copy.deepcopy(state))
     save_checkpoint(path, tensors={"t": tensors}, state={"s": values})

@@ -99,7 +99,7 @@ def plan_of(manifest: Manifest, folder: Path, **how: Any) -> Plan:
             "axes": 2,
             "augmentation": AugmentationSection(flip=True, noise=0.1),
             "pretraining": PretrainingSection(),
-            "training": TrainingSection(epochs=2, batch_size=4, warmup_epochs=0.5),
+            "training": TrainingSection(epochs=2, batch_size=4, warmup_epochs=0.5, memory_format="channels_last"),
             "seed": 3,
             "fabric": fabric_for("cpu", "float32"),
             "judge": Judge(),
@@ -207,7 +207,7 @@ def test_the_model_that_comes_out_has_the_weights_of_the_kept_epoch(manifest, fo
         seen.append(model.state_dict()["line.weight"].clone())
         return 1 / len(seen)
 
-    training = TrainingSection(epochs=3, batch_size=4)
+    training = TrainingSection(epochs=3, batch_size=4, memory_format="channels_last")
     for number, result in enumerate(fitted(manifest, folds, tmp_path, training=training, judge=falling)):
         assert result.fitted.epoch == 0
         assert torch.equal(result.model.state_dict()["line.weight"], seen[3 * number])

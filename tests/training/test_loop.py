@@ -65,7 +65,9 @@ def tiny() -> Tiny:
 
 
 def fit_tiny(checkpoint: Path, batches: Any = None, *, score: Any = None, progress: Any = None, **how: Any) -> Fitted:
-    section = TrainingSection(**{"epochs": 5, "learning_rate": 0.02, "warmup_epochs": 1, **how})
+    section = TrainingSection(
+        **{"epochs": 5, "learning_rate": 0.02, "warmup_epochs": 1, "memory_format": "channels_last", **how}
+    )
     return fit(
         tiny(),
         batches or Made(),
@@ -305,7 +307,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(tmp_path: Pat
     other = fit(
         tiny(),
         Made(),
-        section=TrainingSection(epochs=5, learning_rate=0.02, warmup_epochs=1),
+        section=TrainingSection(epochs=5, learning_rate=0.02, warmup_epochs=1, memory_format="channels_last"),
         seed=12,
         fabric=fabric_for("cpu", "float32"),
         checkpoint=tmp_path / "c.safetensors",

@@ -15,7 +15,7 @@ from overread.training.loop import fabric_for
 from overread.training.pretraining import _learner, pretrain
 from overread.training.section import PretrainingSection, TrainingSection
 
-TRAINING = TrainingSection(batch_size=4)
+TRAINING = TrainingSection(batch_size=4, memory_format="channels_last")
 
 
 class Blobs:

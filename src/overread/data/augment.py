@@ -80,7 +80,7 @@ def _tilted(volume: NDArray[np.float32], section: AugmentationSection, rng: np.r
     if section.flip_slices and reverse:
         volume = volume[:, ::-1]
     if not section.tilt_degrees:
-        return np.ascontiguousarray(volume)
+        return np.array(volume)
     (about_rows, about_columns), size = angles, np.array(volume.shape[:0:-1], dtype=np.float64)
     first = np.array(
         [[np.cos(about_rows), 0, np.sin(about_rows)], [0, 1, 0], [-np.sin(about_rows), 0, np.cos(about_rows)]]
@@ -94,7 +94,7 @@ def _tilted(volume: NDArray[np.float32], section: AugmentationSection, rng: np.r
     )
     # grid_sample counts each axis from -1 to 1, whatever its length: the turn is made in voxels
     turn = (first @ second) * size[None, :] / size[:, None]
-    whole = torch.from_numpy(np.ascontiguousarray(volume))[None]
+    whole = torch.from_numpy(np.array(volume))[None]
     theta = torch.from_numpy(np.concatenate([turn, np.zeros((3, 1))], axis=1)).float()[None]
     grid = functional.affine_grid(theta, list(whole.shape), align_corners=False)
     return functional.grid_sample(whole, grid, padding_mode="border", align_corners=False)[0].numpy()

@@ -94,6 +94,10 @@ class CaseBatches:
             before[number] += 1
         return drawn
 
+    def batch(self, cases: Sequence[Case], epoch: int) -> Batch:
+        """These cases as one batch, varied as in this epoch."""
+        return self._batch([(case, 0) for case in cases], epoch)
+
     def _batch(self, drawn: Sequence[tuple[Case, int]], epoch: int) -> Batch:
         cases = [case for case, _ in drawn]
         images, truths = zip(*(self._sample(case, epoch, before) for case, before in drawn), strict=True)

@@ -141,6 +141,11 @@ class Manifest:
         return self.task in ("boxes", "masks")
 
     @property
+    def unit(self) -> Literal["image", "row"]:
+        """What people are told that a case is."""
+        return "row" if self.measurements else "image"
+
+    @property
     def labels_images(self) -> bool:
         """Whether the truth is labels of whole images, one or several."""
         return self.task in ("single-label", "multi-label")

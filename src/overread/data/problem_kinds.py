@@ -59,6 +59,67 @@ KINDS: Mapping[str, Kind] = {
         "If one names patients, call it 'patient_id': a patient whose images are on both sides of a fold makes every "
         "number too good.",
     ),
+    "column-may-be-an-id": Kind(
+        "warning",
+        "Columns that are called like an id, or whose values are whole numbers that never come back, left out",
+        "An id would be learned by heart. If one is a measurement, call it 'measurement_...'.",
+    ),
+    "measurement-missing": Kind(
+        "error",
+        "Columns of measurements with empty cells (rows are counted from 1 below the names)",
+        "Fill them in, or take these rows out; a column called 'attribute_...' is not learned from.",
+    ),
+    "measurement-not-a-number": Kind(
+        "error",
+        "Columns of measurements with cells that are no number (rows are counted from 1 below the names)",
+        "Correct them, or take these rows out; a column called 'attribute_...' is not learned from.",
+    ),
+    "measurement-infinite": Kind(
+        "error",
+        "Columns of measurements with infinite numbers, or larger ones than can be computed with",
+        "Correct them, or take these rows out; a column called 'attribute_...' is not learned from.",
+    ),
+    "decimals-written-in-two-ways": Kind(
+        "error",
+        "Columns of measurements that write decimals with a comma while others, or other cells, have a point",
+        "Write all of them alike: one of the two may part thousands.",
+    ),
+    "comma-may-part-thousands": Kind(
+        "warning",
+        "Columns of measurements in which every comma has three digits behind it, read as decimal commas",
+        "If they part thousands, write the numbers without them.",
+    ),
+    "measurement-constant": Kind(
+        "warning", "Columns of measurements that say the same in every row, left out", "Check that this is right."
+    ),
+    "measurement-nearly-constant": Kind(
+        "warning",
+        "Columns of measurements that say the same in all but a few rows",
+        "A fold whose training part has none of these rows cannot learn how far the column spreads, and is refused: "
+        "call the column 'attribute_...' if it tells nothing.",
+    ),
+    "equal-measurements": Kind(
+        "warning", "Measurements that are equal in every row", "Keep one of them: two teach no more than one."
+    ),
+    "measurement-equals-label": Kind(
+        "error",
+        "Measurements that say the label in other words: one value for each class in every row",
+        "Take them out, or call them 'attribute_...': what is known only with the truth cannot be measured before it.",
+    ),
+    "case-without-images": Kind(
+        "error", "Cases of several rows, of which no image is there", "Add the images, or take these rows out."
+    ),
+    "case-contradicts-itself": Kind(
+        "error",
+        "Cases of several rows that say different things of it",
+        "Say the same in all rows of a case; if they are cases of their own, call the column that ties them "
+        "'attribute_...'.",
+    ),
+    "order-not-known": Kind(
+        "warning",
+        "Columns or cases of several images that do not say their order, so that the table's order was taken",
+        "Number the images in a column called 'order', or check that they stand in the right order.",
+    ),
     "similar-class-names": Kind("error", "Classes that differ in upper and lower case only", "Write each in one way."),
     "several-labels-in-one-cell": Kind(
         "warning",
@@ -78,8 +139,8 @@ KINDS: Mapping[str, Kind] = {
     ),
     "no-patient-named": Kind(
         "warning",
-        "No case says who its patient is: every image counts as a patient of its own",
-        "If patients have several images, name them: else the numbers come out too good.",
+        "No case says who its patient is: every case counts as a patient of its own",
+        "If patients have several, name them: else the numbers come out too good.",
     ),
     "similar-patient-ids": Kind(
         "error",
@@ -97,7 +158,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "duplicates-in-two-splits": Kind(
         "warning",
-        "Cases that share all pixels across official splits, or with the test split and are in none",
+        "Cases that share all pixels (or measurements) across official splits, or with the test split and are in none",
         "Remove the copies from one of the splits. The scheme 'official' stops at them; all others keep copies "
         "together and learn from none that is in the test split.",
     ),
@@ -152,7 +213,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "duplicate-images": Kind(
         "warning",
-        "Cases that share all pixels with another",
+        "Cases that share all pixels, or all measurements, with another",
         "Remove copies: they stay on one side of every split, but each counts as an image of its own.",
     ),
     "many-duplicate-images": Kind(
@@ -161,7 +222,9 @@ KINDS: Mapping[str, Kind] = {
         "Remove the copies, or give copies one patient_id: as many patients they make every interval too narrow.",
     ),
     "duplicates-with-different-truth": Kind(
-        "warning", "Cases that share all pixels and not the truth", "Find out which truth is right."
+        "warning",
+        "Cases that share all pixels, or all measurements, and not the truth",
+        "Find out which truth is right.",
     ),
 }
 """Every `Problem.name`, with its severity unless a check says otherwise."""

@@ -121,6 +121,7 @@ class ReportContent:
         kind: "training" (measured on held-out parts of the same data set), "evaluation" (other data with truth),
             "reading" (new images without truth).
         created: when, as ISO 8601.
+        unit: what a case is called: an "image", or a "row" of measurements, which has no picture.
         headline: the answer in one sentence; None makes it from the first estimate over all classes and cases whose
             metric does not depend on a decision, or from the readings.
         warnings: what must be seen before any number, such as a leak or cases that were seen in training.
@@ -150,6 +151,7 @@ class ReportContent:
     title: str
     kind: Literal["training", "evaluation", "reading"]
     created: str
+    unit: Literal["image", "row"] = "image"
     headline: str | None = None
     warnings: Sequence[str] = ()
     simulated: bool = False

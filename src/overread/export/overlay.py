@@ -186,7 +186,7 @@ def _caption(
     elif reading.model_simulated:
         lines.append(Line("The model learned from SIMULATED images - its answer says nothing about patients", "alarm"))
     if reading.learned_from:
-        lines.append(Line("The model learned from this very image - its answer is no test", "alarm"))
+        lines.append(Line(f"The model learned from this very {reading.unit} - its answer is no test", "alarm"))
     if reading.prediction.refused is not None:
         lines.append(Line(answer_words(reading), "alarm"))
     else:

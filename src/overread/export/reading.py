@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from overread.catalogue import Catalogue
 from overread.data.manifest import Case
@@ -32,6 +33,7 @@ class Reading:
         threshold: the model's marks are shown from this score on, in [0, 1]; None where they were not chosen by one.
         classes: all that the model knows, so that a class keeps its colour from picture to picture; empty: those
             of the marks.
+        unit: what it is a reading of: an image, or a row of measurements, which has no picture.
         noisy: of a model that restores, the image with the noise that it was tested with; `image` is then the image
             as it is prepared. None outside of tests.
     """
@@ -48,6 +50,7 @@ class Reading:
     model: str | None = None
     threshold: float | None = None
     classes: tuple[str, ...] = ()
+    unit: Literal["image", "row"] = "image"
     noisy: Image | None = None
 
     @property

@@ -22,8 +22,9 @@ from overread.export.overlay import compose
 from overread.export.reading import Reading
 from overread.export.wording import (
     LIMITS,
+    LIMITS_OF_RESTORING,
+    LIMITS_OF_ROWS,
     NOT_FOR_DIAGNOSIS,
-    RESTORING_LIMITS,
     RIGHT_MARK,
     answer_words,
     close_classes,
@@ -93,7 +94,7 @@ def render_report(content: ReportContent) -> str:
         ordered=_ordered_words(content, cards),
         all_simulated=all(card["simulated"] for card in cards),  # then it is said once, above
         most_marks=MOST_MARKS,
-        limits=[*(RESTORING_LIMITS if content.restores else LIMITS)[content.kind], *_limits(content), *content.notes],
+        limits=[*_limits_of(content), *_limits(content), *content.notes],
         footer=NOT_FOR_DIAGNOSIS,
     )
 
@@ -103,7 +104,8 @@ def _headline(content: ReportContent, cards: Sequence[dict[str, Any]]) -> str:
         refused = sum(card["refused"] is not None for card in cards)
         answers = Counter(card["class"] for card in cards if card["class"] is not None)
         marked = [card["name"] for card in cards if card["n_marks"]]
-        parts = [f"{len(cards)} image{'s' * (len(cards) != 1)} given, {len(cards) - refused} read, {refused} refused"]
+        given = f"{len(cards)} {content.unit}{'s' * (len(cards) != 1)}"
+        parts = [f"{given} given, {len(cards) - refused} read, {refused} refused"]
         if answers:
             how_many = ", ".join(f"{name} {count}" for name, count in answers.most_common())
             rule = " (the class with the highest score)" if any(card["exclusive"] for card in cards) else ""
@@ -119,9 +121,10 @@ def _headline(content: ReportContent, cards: Sequence[dict[str, Any]]) -> str:
     best = next((e for e in whole if not decides(e)), None)
     if best is None:
         return "No number over all classes was measured."
-    where = {"training": "On images that were held out from training", "evaluation": "On this data set"}[content.kind]
+    held_out = f"On {content.unit}s that were held out from training"
+    where = {"training": held_out, "evaluation": "On this data set"}[content.kind]
     patients = f" of {best.n_patients} patients" if _names_patients(content) else ", patients not named"
-    images = f"{best.n_cases} images{patients}"
+    images = f"{best.n_cases} {content.unit}s{patients}"
     restored = restored_words(content.estimates)
     if restored is not None:
         return f"{where} ({images}): {restored}. In brackets are {level_words(best.level)} intervals."
@@ -162,7 +165,7 @@ def _ordered_words(content: ReportContent, cards: Sequence[dict[str, Any]]) -> s
         how = f"then by the score for '{content.commonest}', the commonest class in this model's data, the lowest first"
     else:
         how = "then from the highest score down"
-    return f"Refused images come first, {how}."
+    return f"Refused {content.unit}s come first, {how}."
 
 
 def _simulated(content: ReportContent, cards: Sequence[dict[str, Any]]) -> Iterator[str]:
@@ -276,6 +279,7 @@ def _data_set(manifest: Manifest) -> dict[str, Any]:
         "n_without": sum(case.marks == () for case in cases),
         "classes": classes,
         "splits": sorted(Counter(case.split or "none given" for case in cases).items()),
+        "measurements": manifest.measurements,
         "fingerprint": manifest.fingerprint[:12],
     }
 
@@ -313,13 +317,22 @@ def _confusion(content: ReportContent) -> dict[str, Any] | None:
     return {"classes": content.confusion.classes, "rows": rows, "rule": content.confusion.rule}
 
 
+def _limits_of(content: ReportContent) -> Sequence[str]:
+    limits = LIMITS if content.unit == "image" else LIMITS_OF_ROWS
+    return (LIMITS_OF_RESTORING if content.restores else limits)[content.kind]
+
+
 def _limits(content: ReportContent) -> Iterator[str]:
     nameless = 0 if content.manifest is None else content.manifest.n_nameless
     if nameless:
-        whose = f"{nameless} images name no patient" if _names_patients(content) else "The data set names no patients"
+        whose = (
+            f"{nameless} {content.unit}s name no patient"
+            if _names_patients(content)
+            else "The data set names no patients"
+        )
         yield (
-            f"{whose}, so each of these counts as a patient of its own. Where patients have several images, the "
-            "numbers are too good and the intervals too narrow."
+            f"{whose}, so each of these counts as a patient of its own. Where patients have several {content.unit}s, "
+            "the numbers are too good and the intervals too narrow."
         )
 
 

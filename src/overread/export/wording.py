@@ -318,8 +318,35 @@ LIMITS = {
 }
 """What no report of a kind can say, in plain words."""
 
+LIMITS_OF_ROWS = {
+    "training": (
+        "The numbers were measured on held-out parts of one table. Other hospitals, laboratories and patients can "
+        "differ; measure on their rows before trusting the model there.",
+        "The intervals say what drawing other patients of the same kind would change. They do not cover chance in "
+        "training, wrong labels, a table that leaves out the hard cases, or the choice of this recipe among "
+        "several on the same data.",
+        "Rows with equal measurements are kept on one side. Copies that were changed, be it in one digit, are not "
+        "noticed.",
+        _OWN_SCALE,
+    ),
+    "evaluation": (
+        "The numbers hold for rows like these; patients of other hospitals and laboratories can differ.",
+        "The intervals say what drawing other patients of the same kind would change. They do not cover wrong "
+        "labels or a table that leaves out the hard cases.",
+        "Rows are compared with those of the training, measurement by measurement; patients are not. Where the "
+        "model learned from other rows of a patient, these numbers are too good.",
+        _OWN_SCALE,
+    ),
+    "reading": (
+        "The truth about these rows is not known here: nothing on this page says whether an answer is right.",
+        "The model always answers with one of its classes, also where measurements are in other units, were made "
+        "in another way, or are far from all that it learned from.",
+        _OWN_SCALE,
+    ),
+}
+"""The same of rows of measurements."""
 
-RESTORING_LIMITS = {
+LIMITS_OF_RESTORING = {
     "training": (*LIMITS["training"][:-1], _OTHER_NOISE, _MADE_UP),
     "evaluation": (*LIMITS["evaluation"][:-1], _OTHER_NOISE, _MADE_UP),
     "reading": (

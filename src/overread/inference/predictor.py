@@ -22,7 +22,8 @@ from overread.errors import OverreadError
 from overread.finding import Finding, Prediction, Region
 from overread.image import Axes, Image
 from overread.inference.merging import FoundMark, merge, surest
-from overread.models.contract import Marks, Model, Output, quick_layout
+from overread.models.contract import Marks, Model, Output
+from overread.models.memory_format import MemoryFormat, laid_out
 from overread.preprocessing.placement import (
     boxes_to_original,
     cells_to_original,
@@ -75,6 +76,7 @@ class Ensemble:
         bundle_id: written into every prediction.
         device: where the networks are.
         precision: "bf16" or "float32".
+        memory_format: order of images in memory, which should be that of the networks' weights.
         mirrored: also ask about the mirror image, and average; for labels only.
         views: also ask about so many varied copies of the image, and average; for labels only.
         augmentation: how these are varied.
@@ -90,6 +92,7 @@ class Ensemble:
     bundle_id: str | None = None
     device: str = "cpu"
     precision: str = "float32"
+    memory_format: MemoryFormat = "channels_last"
     mirrored: bool = False
     views: int = 0
     augmentation: AugmentationSection | None = None
@@ -185,7 +188,7 @@ class Ensemble:
 
     def _asked(self, model: Model, batch: Tensor) -> Output:
         with self._autocast():
-            return model.predict(quick_layout(batch.to(self.device)))
+            return model.predict(laid_out(batch.to(self.device), self.memory_format))
 
     def _views(self, batch: Tensor) -> Iterator[Tensor]:
         """The images as they are and in other views; which ones hangs on nothing but their number."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from overread.catalogue import Catalogue
 from overread.errors import TruthAbsent
+from overread.models.memory_format import MemoryFormat, laid_out
 
 Axes = Literal[0, 2, 3]
 """What kind of thing a model takes: 2 flat images, 3 volumes and sequences, 0 rows of measurements."""
@@ -75,22 +76,16 @@ class Batch:
             raise TruthAbsent("This batch has no 'marks': the data set does not say where lesions are.")
         return self.truths
 
-    def to(self, device: torch.device) -> Batch:
-        """The same batch on another device; images in the memory order that convolutions are quickest in."""
+    def to(self, device: torch.device, memory_format: MemoryFormat) -> Batch:
+        """The same batch on another device; images in this order in memory."""
         return Batch(
-            images=quick_layout(self.images.to(device)),
+            images=laid_out(self.images.to(device), memory_format),
             case_ids=self.case_ids,
             targets=None if self.targets is None else self.targets.to(device),
             truths=None if self.truths is None else tuple(truths.to(device) for truths in self.truths),
             lengths=None if self.lengths is None else self.lengths.to(device),
             weights=None if self.weights is None else self.weights.to(device),
         )
-
-
-def quick_layout(images: Tensor) -> Tensor:
-    """Images in the memory order that convolutions are quickest in, channels last."""
-    layout = torch.channels_last if images.ndim == 4 else torch.channels_last_3d
-    return images.contiguous(memory_format=layout)
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from overread.models.backbones import backbone
-from overread.models.contract import Axes, Batch, Model, Output, Shape, models, quick_layout
+from overread.models.contract import Axes, Batch, Model, Output, Shape, models
 from overread.models.labelling import Labelling, LabelSettings
+from overread.models.memory_format import format_of, laid_out
 
 SMALL = "small"
 
@@ -102,7 +103,7 @@ class _Recurrent(Model):
         lengths = torch.full((cases,), slices) if lengths is None else lengths.cpu()
         own = (torch.arange(slices) < lengths[:, None]).to(images.device)
         # frames that only fill up are not encoded: they cost nothing, and leave no trace in the norms
-        seen = self.encoder(quick_layout(images.transpose(1, 2)[own]))
+        seen = self.encoder(laid_out(images.transpose(1, 2)[own], format_of(images)))
         features = seen.new_zeros(cases, slices, seen.shape[-1])
         features[own] = seen
         packed = pack_padded_sequence(features.float(), lengths, batch_first=True, enforce_sorted=False)

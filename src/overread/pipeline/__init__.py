@@ -10,21 +10,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from overread import recipe as recipes
-from overread.bundle import DENOISERS, bundle_folder, load_bundle
+from overread.bundle import DENOISERS, Bundle, bundle_folder, load_bundle
 from overread.data.manifest import Manifest, Problem, Split
 from overread.data.prepared import PreparedImages
 from overread.data.problems import problems
 from overread.data.sources import open_data
 from overread.errors import InputError, ManifestError, OutputExists, RecipeError, UnreadableImage
-from overread.pipeline.folders import fresh_folder, run_folder
+from overread.pipeline.folders import PLAN, fresh_folder, run_folder
 from overread.progress import Progress, Silent
 from overread.proposal import propose as proposed
+from overread.recipe import Recipe
+from overread.writing import write_whole
 
 if TYPE_CHECKING:
     from overread.evaluation.estimate import Estimate
     from overread.export.comparison import Comparison
     from overread.finding import Prediction
-    from overread.recipe import Recipe
+    from overread.training.computing import Precision
 
 # What imports torch is imported where it is used: a look at a data set or a recipe must not wait for it, and a
 # reading must not wait for what only training needs.
@@ -66,7 +68,7 @@ def propose(data: Path, *, source: str | None = None, progress: Progress | None 
 
 
 def train(
-    recipe: str | Path,
+    recipe: str | Path | None,
     data: Path,
     out: Path,
     *,
@@ -79,12 +81,13 @@ def train(
     """Cross-validated training; the same call goes on where an interrupted one stopped.
 
     Args:
-        recipe: path or name of a recipe.
+        recipe: path or name of a recipe; None takes the run's own, `recipe.toml`, or where the run is new writes there
+            what `propose` says.
         data: the data set; its official test split is not touched.
         out: folder of the run, new or of the same run.
         source: layout of the data set; None recognises it.
         device: "auto", "cpu" or "cuda".
-        precision: "float32" or "bf16"; None leaves it to the recipe.
+        precision: "auto", "float32" or "bf16"; None leaves it to the recipe.
         accept_leaks: use official splits that share patients or identical images as they are, and say so.
         progress: shows it.
 
@@ -97,6 +100,7 @@ def train(
         DataLeak: official splits, where the recipe uses them, that share patients or identical images.
         OutputExists: `out` holds something else, or a finished run that lost a file.
         BundleError: the same of its bundle.
+        TooLittleMemory: it would not fit into memory.
         InputError: "cuda" where there is none.
     """
     from overread.pipeline.assembly import check_family, device_for
@@ -106,20 +110,28 @@ def train(
 
     progress = progress or Silent()
     device_for(device)
-    chosen = _with_precision(recipes.load_recipe(recipe), precision).resolved()
-    if accept_leaks and chosen.data.scheme != "official":
-        raise RecipeError(
-            f"--accept-leaks is for scheme = 'official', which uses the data set's own splits; '{chosen.data.scheme}' "
-            "parts patients and copies itself. Leave it out."
-        )
     whole = open_data(data, source=source)
+    own = proposed(whole) if recipe is None and not (out / PLAN).is_file() else None
+    chosen = recipes.load_recipe(recipe or out / PLAN) if own is None else Recipe.from_toml(own, where="the proposal")
+    chosen = chosen.resolved()
+    if precision is not None:
+        chosen = chosen.with_training(precision=precision)
     if chosen.data.truth == "images":
         whole = whole.for_images()
     manifest = _trainable(whole)
     chosen = with_denoisers(chosen, device=device)
     check_family(chosen, manifest)
     images = PreparedImages()
-    with run_folder(out, recipe=chosen.digest, data=manifest.fingerprint, accept_leaks=accept_leaks) as folder:
+    if accept_leaks and chosen.data.scheme != "official":
+        raise RecipeError(
+            f"--accept-leaks is for scheme = 'official', which uses the data set's own splits; '{chosen.data.scheme}' "
+            "parts patients and copies itself. Leave it out."
+        )
+    with run_folder(
+        out, recipe=chosen.digest, data=manifest.fingerprint, accept_leaks=accept_leaks, planned=recipe is None
+    ) as folder:
+        if own is not None:
+            write_whole(folder / PLAN, own)
         if (folder / "report.html").exists():
             _check_finished(folder)
             progress.say("this run is finished already; nothing was done again")
@@ -128,7 +140,7 @@ def train(
         keep_denoisers(chosen, folder / DENOISERS)
         found = _problems(manifest, images, progress, folds=_folds(chosen))
         _stop_at_errors(manifest, found)
-        progress.say("looking for patients and pictures on both sides")
+        progress.say(f"looking for patients and {manifest.unit}s on both sides")
         parting = part(chosen, manifest, whole, images, accept_leaks=accept_leaks)
         cross_validate(
             chosen, manifest, found, folder, parting=parting, images=images, device=device, progress=progress
@@ -145,6 +157,7 @@ def evaluate(
     split: Split | None = None,
     source: str | None = None,
     device: str = "auto",
+    precision: Precision | None = None,
     progress: Progress | None = None,
 ) -> list[Estimate]:
     """Measure a trained model on other data.
@@ -156,6 +169,7 @@ def evaluate(
         split: which official split; None takes all cases.
         source: layout of the data set; None recognises it.
         device: "auto", "cpu" or "cuda".
+        precision: "float32" or "bf16"; None answers as the model was measured.
         progress: shows it.
 
     Raises:
@@ -170,7 +184,7 @@ def evaluate(
     progress = progress or Silent()
     device_for(device)
     model = load_bundle(bundle)
-    whole = open_data(data, source=source)
+    whole = _data_for(model, data, source)
     if model.task == "reconstruction":
         whole = whole.for_images()
     manifest = whole
@@ -197,6 +211,7 @@ def evaluate(
             split=split,
             images=images,
             device=device,
+            precision=precision,
             progress=progress,
         )
 
@@ -227,28 +242,40 @@ def read(
     out: Path,
     *,
     device: str = "auto",
+    precision: Precision | None = None,
     progress: Progress | None = None,
 ) -> list[Prediction]:
-    """Mark and classify new images; an image that cannot be read is refused by name, the others go on.
+    """Mark and classify new images, or rows of measurements; one that cannot be read is refused, the others go on.
 
     Args:
         bundle: its folder, or the folder of its run.
-        images: files, or folders of files.
+        images: files, or folders of files; for a model of measurements: tables, or folders of tables.
         out: a new or empty folder for `predictions.json`, the overlays and `report.html`.
         device: "auto", "cpu" or "cuda".
+        precision: "float32" or "bf16"; None answers as the model was measured.
         progress: shows it.
 
     Raises:
         BundleError: no whole bundle there.
-        InputError: no image was named, or `out` lies among them.
+        InputError: no image was named, `out` lies among them, or a table lacks a measurement.
         OutputExists: `out` holds something already.
     """
     from overread.pipeline.reading import read_images
+    from overread.pipeline.reading_rows import read_rows
 
     model = load_bundle(bundle)
     _check_readable(images, out)
     with fresh_folder(out) as folder:
-        return read_images(model, bundle_folder(bundle), images, folder, device=device, progress=progress or Silent())
+        read_them = read_rows if model.measurements else read_images
+        return read_them(
+            model,
+            bundle_folder(bundle),
+            images,
+            folder,
+            device=device,
+            precision=precision,
+            progress=progress or Silent(),
+        )
 
 
 def demo(out: Path, *, quick: bool = False, device: str = "auto", progress: Progress | None = None) -> Path:
@@ -268,6 +295,15 @@ def demo(out: Path, *, quick: bool = False, device: str = "auto", progress: Prog
     return run_demo(out, quick=quick, device=device, progress=progress or Silent())
 
 
+def _data_for(model: Bundle, data: Path, source: str | None) -> Manifest:
+    """The data set; in a table the measurements of a model are known by name, whatever they look like there."""
+    from overread.data.sources.measurements import measured_data
+
+    if not model.measurements or source not in {None, "table"}:
+        return open_data(data, source=source)
+    return measured_data(data.expanduser().resolve(), measurements=model.measurements)
+
+
 def _check_readable(images: Sequence[Path], out: Path) -> None:
     """Refuse before anything is written: nothing to read, or results that the next reading would take for patients."""
     missing = [path for path in images if not path.exists()]
@@ -279,13 +315,6 @@ def _check_readable(images: Sequence[Path], out: Path) -> None:
             f"'{out}' lies in the folder '{around}' whose images are to be read, and its pictures would be read as "
             "patients next time. Name a folder outside of it."
         )
-
-
-def _with_precision(recipe: Recipe, precision: str | None) -> Recipe:
-    if precision is None:
-        return recipe
-    training = recipe.training.model_copy(update={"precision": precision})
-    return recipe.model_copy(update={"training": training})
 
 
 def _clear(folder: Path) -> None:
@@ -319,7 +348,7 @@ def _folds(recipe: Recipe) -> int | None:
 def _problems(
     manifest: Manifest, images: PreparedImages, progress: Progress, *, folds: int | None = None
 ) -> list[Problem]:
-    for case in progress.track(manifest.cases, what="looking at the images"):
+    for case in progress.track(manifest.cases, what=f"looking at the {manifest.unit}s"):
         for ref in case.images:
             with suppress(UnreadableImage):  # named below, with all others
                 images.facts(ref)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -14,9 +15,11 @@ from overread.errors import InputError, RecipeError, UnknownName
 from overread.image import Axes
 from overread.inference.predictor import Ensemble, Network
 from overread.models.contract import HasLevels, Model, Shape, models
+from overread.models.memory_format import lay_out
 from overread.preprocessing.geometry import Resize
 from overread.preprocessing.step import Step, learns
 from overread.recipe import Recipe
+from overread.training.computing import Computing, Precision
 from overread.training.optim import optimisers, schedules
 
 
@@ -145,29 +148,42 @@ def ensemble_of(
     classes: tuple[str, ...],
     channels: int,
     axes: Axes,
+    computing: Computing,
     device: str,
     bundle_id: str | None = None,
 ) -> Ensemble:
     """Trained models as one that can be asked."""
     return Ensemble(
-        tuple(Network(model.to(device), steps) for model, steps in networks),
+        tuple(Network(lay_out(model, computing.memory_format).to(device), steps) for model, steps in networks),
         task,
         classes,
         channels,
         axes=axes,
         bundle_id=bundle_id,
         device=device,
-        precision=recipe.training.precision,
+        precision=computing.precision,
+        memory_format=computing.memory_format,
         mirrored=recipe.inference.mirrored,
         views=recipe.inference.views,
         augmentation=recipe.augmentation,
         one_class_a_place=recipe.inference.one_class_a_place,
-        batch_size=4 if task in ("boxes", "masks") or axes == 3 else 32,
+        batch_size=at_once(task, axes),
     )
 
 
-def load_ensemble(bundle: Bundle, folder: Path, *, device: str) -> Ensemble:
+def at_once(task: Task, axes: Axes) -> int:
+    """Images that networks are asked about together."""
+    return 4 if task in ("boxes", "masks") or axes == 3 else 32
+
+
+def load_ensemble(bundle: Bundle, folder: Path, *, device: str, precision: Precision | None = None) -> Ensemble:
     """The networks of a bundle, all folds.
+
+    Args:
+        bundle: says how they are asked.
+        folder: with the weights.
+        device: "auto", "cpu" or "cuda".
+        precision: that they answer in; None takes the one that they were trained and measured in.
 
     Raises:
         BundleError: weights that are missing, changed, or not those of the network that the bundle describes.
@@ -188,7 +204,7 @@ def load_ensemble(bundle: Bundle, folder: Path, *, device: str) -> Ensemble:
             model.load_state_dict(weights)
         except RuntimeError as error:
             raise refusal(str(record.weights_file), _misfit(weights, model, bundle)) from error
-        networks.append((model.to(memory_format=torch.channels_last), record.steps))
+        networks.append((model, record.steps))
     return ensemble_of(
         networks,
         recipe=bundle.recipe,
@@ -196,6 +212,7 @@ def load_ensemble(bundle: Bundle, folder: Path, *, device: str) -> Ensemble:
         classes=bundle.classes,
         channels=bundle.channels,
         axes=bundle.axes,
+        computing=replace(bundle.computed, precision=precision or bundle.computed.precision),
         device=device_for(device),
         bundle_id=bundle.bundle_id,
     )

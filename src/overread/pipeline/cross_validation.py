@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from overread.bundle import DENOISERS, FOLDER, Bundle, FoldRecord, save_bundle
@@ -20,7 +20,7 @@ from overread.inference.predictor import Ensemble
 from overread.inference.restoring import examined
 from overread.models.contract import Model, Shape
 from overread.pipeline import presenting
-from overread.pipeline.assembly import build_model, check_axes, device_for, ensemble_of
+from overread.pipeline.assembly import at_once, build_model, check_axes, device_for, ensemble_of
 from overread.pipeline.denoisers import seen_by_denoisers
 from overread.pipeline.parting import Parting, scheme_of
 from overread.pipeline.presenting import Example
@@ -29,12 +29,14 @@ from overread.progress import Progress
 from overread.provenance import environment
 from overread.recipe import Recipe
 from overread.training.allocation import keep_freed_memory
+from overread.training.computing import Computing
 from overread.training.crossval import FittedFold, Plan, fit_folds
 from overread.training.loop import fabric_for
+from overread.training.preflight import CHECKPOINTS, ready
 
 INTENDED_USE = (
     "For research. Not a medical device: not for diagnosis, and for no decision about a patient without a person who "
-    "reads the image."
+    "judges the case."
 )
 
 
@@ -54,53 +56,71 @@ def cross_validate(
     The validation part of a fold chooses the epoch and the operating point; nothing that is reported rests on it.
     """
     keep_freed_memory()
-    fabric = fabric_for(device_for(device), recipe.training.precision)
-    channels = _prepare(recipe, manifest, images, progress)
-    shape = Shape(manifest.task, manifest.classes, channels, images.axes(manifest))
+    shape = Shape(
+        manifest.task, manifest.classes, images.channels(manifest, recipe.preprocessing.steps), images.axes(manifest)
+    )
     check_axes(recipe, shape)
 
-    def ask(*networks: tuple[Model, Sequence[Step]]) -> Ensemble:
+    def ask(computing: Computing, *networks: tuple[Model, Sequence[Step]]) -> Ensemble:
         return ensemble_of(
             [(model, tuple(steps)) for model, steps in networks],
             recipe=recipe,
             task=manifest.task,
             classes=manifest.classes,
-            channels=channels,
+            channels=shape.channels,
             axes=shape.axes,
-            device=str(fabric.device),
+            computing=computing,
+            device=computing.device,
         )
 
-    def judge(model: Model, steps: Sequence[Step], cases: Sequence[Case]) -> float | None:
-        return Assessment.of(manifest, answers(ask((model, steps)), cases), 0.5).judged()
+    def answers(ensemble: Ensemble, cases: Iterable[Case]) -> list[Prediction]:
+        return list(examined(ensemble, tuple(cases), images, seed=recipe.seed))
 
-    def answers(ensemble: Ensemble, cases: Sequence[Case]) -> list[Prediction]:
-        return list(examined(ensemble, cases, images, seed=recipe.seed))
+    def answer(computing: Computing, model: Model, steps: Sequence[Step], cases: Iterable[Case]) -> list[Prediction]:
+        return answers(ask(computing, (model, steps)), cases)
 
     def asked_about(case: Case) -> Ensemble:
         indices = next(indices for indices, keys in results.tested_by().items() if case.case_id in keys)
-        return ask(*((results.fitted[index].model, results.fitted[index].steps) for index in indices))
+        return ask(computing, *((results.fitted[index].model, results.fitted[index].steps) for index in indices))
 
-    plan = Plan(
-        manifest=manifest,
-        images=images,
-        steps=recipe.preprocessing.steps,
-        build=lambda: build_model(recipe, shape),
-        axes=shape.axes,
-        augmentation=recipe.augmentation,
-        pretraining=recipe.pretraining,
-        training=recipe.training,
-        seed=recipe.seed,
-        fabric=fabric,
-        judge=judge,
+    def plan_of(computing: Computing) -> Plan:
+        def judge(model: Model, steps: Sequence[Step], cases: Sequence[Case]) -> float | None:
+            return Assessment.of(manifest, answer(computing, model, steps, cases), 0.5).judged()
+
+        return Plan(
+            manifest=manifest,
+            images=images,
+            steps=recipe.preprocessing.steps,
+            build=lambda: build_model(recipe, shape),
+            axes=shape.axes,
+            augmentation=recipe.augmentation,
+            pretraining=recipe.pretraining,
+            training=computing.put_into(recipe.training),
+            seed=recipe.seed,
+            fabric=fabric_for(computing.device, computing.precision),
+            judge=judge,
+        )
+
+    computing = ready(
+        plan_of,
+        parting.folds,
+        section=recipe.training,
+        device=device_for(device),
+        answer=answer,
+        at_once=at_once(manifest.task, shape.axes),
+        folder=folder,
+        progress=progress,
     )
+    _prepare(recipe, manifest, images, progress)
     results = _Results(manifest, parting.folds)
-    for fold in fit_folds(plan, parting.folds, folder=folder / "folds", progress=progress):
+    for fold in fit_folds(plan_of(computing), parting.folds, folder=folder / CHECKPOINTS, progress=progress):
         validated = results.cases_of(fold.fold.validation)
-        results.add(fold, answers(ask((fold.model, fold.steps)), validated))
+        results.add(fold, answer(computing, fold.model, fold.steps, validated))
         fold.model.to("cpu")
     for indices, keys in progress.track(list(results.tested_by().items()), what="testing"):
         asked = [results.fitted[index] for index in indices]
-        results.tested += answers(ask(*((one.model, one.steps) for one in asked)), results.cases_of(keys))
+        ensemble = ask(computing, *((one.model, one.steps) for one in asked))
+        results.tested += answers(ensemble, results.cases_of(keys))
         for one in asked:
             one.model.to("cpu")
     progress.say("computing intervals")
@@ -108,7 +128,7 @@ def cross_validate(
     estimates = assessment.estimates(recipe.evaluation, seed=recipe.seed)
     bundle = save_bundle(
         folder / FOLDER,
-        _bundle(recipe, results, estimates, accepted=parting.accepted, images=images, shape=shape),
+        _bundle(recipe, results, estimates, accepted=parting.accepted, images=images, shape=shape, computing=computing),
         [fold.fitted.weights for fold in results.fitted],
         denoisers=folder / DENOISERS,
     )
@@ -187,13 +207,12 @@ class _Results:
         return [one for one in self.tested if one.refused is not None]
 
 
-def _prepare(recipe: Recipe, manifest: Manifest, images: PreparedImages, progress: Progress) -> int:
-    """Prepare every image once, where no step must learn first; gives their channels."""
+def _prepare(recipe: Recipe, manifest: Manifest, images: PreparedImages, progress: Progress) -> None:
+    """Prepare every image once, where no step must learn first."""
     steps = recipe.preprocessing.steps
     if not learns(steps):
-        for case in progress.track(manifest.cases, what="preparing images"):
+        for case in progress.track(manifest.cases, what=f"preparing {manifest.unit}s"):
             input_of(case, steps, images)
-    return images.channels(manifest, steps)
 
 
 def _bundle(
@@ -204,6 +223,7 @@ def _bundle(
     accepted: tuple[str, ...],
     images: PreparedImages,
     shape: Shape,
+    computing: Computing,
 ) -> Bundle:
     manifest = results.manifest
     records = tuple(
@@ -238,6 +258,7 @@ def _bundle(
         evaluation=tuple(estimate.as_json() for estimate in estimates),
         intended_use=INTENDED_USE,
         environment=environment(),
+        computed=computing,
         created=presenting.now(),
         image_facts=images.summary(manifest),
         accepted_leaks=accepted,
@@ -257,7 +278,7 @@ def _write(
     known: Sequence[str],
 ) -> None:
     recipe, manifest = bundle.recipe, results.manifest
-    warnings = [*parting.accepted, *parting.near, *known, *presenting.warnings_of(results.refused)]
+    warnings = [*parting.accepted, *parting.near, *known, *presenting.warnings_of(results.refused, manifest)]
     scheme = scheme_of(recipe.data, results.folds, manifest)
     scheme = " ".join(filter(None, (scheme, parting.kept_together)))
     rows = list(presenting.readings_of(assessment, results.refused, manifest, results.tested_in))
@@ -281,6 +302,7 @@ def _write(
         title=recipe.name,
         kind="training",
         created=bundle.created,
+        unit=manifest.unit,
         warnings=warnings,
         simulated=manifest.simulated,
         manifest=manifest,

@@ -82,7 +82,7 @@ def _recipe(name: str, out: Path, *, quick: bool) -> str | Path:
     if not quick:
         return name
     recipe = load_recipe(name)
-    short = recipe.model_copy(update={"training": recipe.training.model_copy(update={"epochs": 1})})
+    short = recipe.with_training(epochs=1)
     path = out / f"{name}-quick.toml"
     path.write_text(short.to_toml(whole=False), encoding="utf-8")
     return path

@@ -14,6 +14,7 @@ from overread.pipeline.assembly import load_ensemble
 from overread.preprocessing.learned import DenoiseLearned, opened
 from overread.preprocessing.step import Step, settings_of
 from overread.recipe import Recipe
+from overread.training.computing import Precision
 
 
 def with_denoisers(recipe: Recipe, *, device: str) -> Recipe:
@@ -54,7 +55,7 @@ def keep_denoisers(recipe: Recipe, folder: Path) -> None:
                 kept.with_name(f".{kept.name}").rename(kept)
 
 
-def load_with_denoisers(bundle: Bundle, folder: Path, *, device: str) -> Ensemble:
+def load_with_denoisers(bundle: Bundle, folder: Path, *, device: str, precision: Precision | None = None) -> Ensemble:
     """The networks of a bundle, all folds, with the denoisers that it brings along for its steps.
 
     Raises:
@@ -63,7 +64,7 @@ def load_with_denoisers(bundle: Bundle, folder: Path, *, device: str) -> Ensembl
     for bundle_id in asked_denoisers(bundle):
         inside = folder / DENOISERS / bundle_id
         _opened(load_bundle(inside), inside, device=device)
-    return load_ensemble(bundle, folder, device=device)
+    return load_ensemble(bundle, folder, device=device, precision=precision)
 
 
 def seen_by_denoisers(steps: Sequence[Step], tested: Iterable[str], digests: Mapping[str, str]) -> list[str]:

@@ -19,6 +19,7 @@ from overread.pipeline import presenting
 from overread.pipeline.denoisers import load_with_denoisers, seen_by_denoisers
 from overread.progress import Progress
 from overread.provenance import environment
+from overread.training.computing import Precision
 
 
 def evaluate_bundle(
@@ -32,6 +33,7 @@ def evaluate_bundle(
     split: str | None,
     images: PreparedImages,
     device: str,
+    precision: Precision | None,
     progress: Progress,
 ) -> list[Estimate]:
     """Predict every case with all folds averaged, and write what came out.
@@ -40,7 +42,7 @@ def evaluate_bundle(
         ManifestError: other truth or other classes than the model's.
     """
     manifest = _with_classes_of(bundle, manifest)
-    ensemble = load_with_denoisers(bundle, weights, device=device)
+    ensemble = load_with_denoisers(bundle, weights, device=device, precision=precision)
     seed = bundle.recipe.seed
     answers = examined(ensemble, manifest.cases, images, seed=seed)
     predictions = list(progress.track(answers, what="predicting", total=len(manifest.cases)))
@@ -48,19 +50,20 @@ def evaluate_bundle(
     assessment = Assessment.of(manifest, predictions, bundle.threshold)
     if not assessment.manifest.cases:
         raise ManifestError(
-            f"'{manifest.name}' has no case with both an answer and a truth: {len(refused)} images were refused"
-            + (f", the first, {refused[0].case_id}, because: {refused[0].refused}" if refused else "")
+            f"'{manifest.name}' has no case with both an answer and a truth: {len(refused)} {manifest.unit}s were "
+            "refused" + (f", the first, {refused[0].case_id}, because: {refused[0].refused}" if refused else "")
         )
     estimates = assessment.estimates(bundle.recipe.evaluation, seed=seed)
     seen = _seen(bundle, manifest, images)
     digests = images.digests(manifest)
     known = seen_by_denoisers(bundle.folds[0].steps, digests, digests)
-    warnings = [*accepted, *seen, *known, *presenting.warnings_of(refused)]
+    warnings = [*accepted, *seen, *known, *presenting.warnings_of(refused, manifest)]
     rows = list(presenting.readings_of(assessment, refused, manifest, {}))
     write_predictions_csv(folder / "predictions.csv", rows)
+    alike = "pixel for pixel" if manifest.unit == "image" else "measurement by measurement"
     networks = f"All {len(bundle.folds)} networks of the bundle averaged" if len(bundle.folds) > 1 else "One network"
     scheme = f"{networks}, with the steps and the threshold of its bundle" + (
-        "." if seen else "; none of these images, pixel for pixel, was learned from."
+        "." if seen else f"; none of these {manifest.unit}s, {alike}, was learned from."
     )
     write_json(
         folder / "evaluation.json",
@@ -80,6 +83,7 @@ def evaluate_bundle(
         title=f"{bundle.name} on {manifest.name}",
         kind="evaluation",
         created=presenting.now(),
+        unit=manifest.unit,
         warnings=warnings,
         simulated=manifest.simulated,
         model_simulated=bundle.simulated,
@@ -107,6 +111,12 @@ def _with_classes_of(bundle: Bundle, manifest: Manifest) -> Manifest:
             f"This model was trained for {bundle.task} and '{manifest.name}' holds {manifest.task}. Evaluate it on a "
             "data set with the same kind of truth."
         )
+    if manifest.measurements != bundle.measurements:
+        read = {"image": "images", "row": "rows of measurements"}
+        raise ManifestError(
+            f"This model was trained on {read[bundle.unit]} and '{manifest.name}' holds {read[manifest.unit]}. "
+            "Evaluate it on data of the same kind."
+        )
     strange = [name for name in manifest.classes if name not in bundle.classes]
     if strange:
         raise ManifestError(
@@ -123,6 +133,7 @@ def _seen(bundle: Bundle, manifest: Manifest, images: PreparedImages) -> list[st
     if not seen:
         return []
     return [
-        f"{len(seen)} of {len(manifest.cases)} images were seen in training: these numbers flatter the model. For its "
-        "performance look at the evaluation of the training run, or name a split that was held out (--split)."
+        f"{len(seen)} of {len(manifest.cases)} {manifest.unit}s were seen in training: these numbers flatter the "
+        "model. "
+        "For its performance look at the evaluation of the training run, or name a split that was held out (--split)."
     ]

@@ -7,7 +7,7 @@ import fcntl
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -16,11 +16,15 @@ from overread.errors import InputError, OutputExists
 from overread.writing import write_whole
 
 IDENTITY = "run.json"
+PLAN = "recipe.toml"
+"""The recipe of a run that was started without one."""
 _LOCK = ".lock"
 
 
 @contextmanager
-def run_folder(folder: Path, *, recipe: str, data: str, accept_leaks: bool = False) -> Iterator[Path]:
+def run_folder(
+    folder: Path, *, recipe: str, data: str, accept_leaks: bool = False, planned: bool = False
+) -> Iterator[Path]:
     """Hold the folder of a run; a run that was interrupted is gone on with, any other content is left alone.
 
     Args:
@@ -28,6 +32,7 @@ def run_folder(folder: Path, *, recipe: str, data: str, accept_leaks: bool = Fal
         recipe: digest of the resolved recipe.
         data: fingerprint of the manifest.
         accept_leaks: whether splits that leak are taken: a run of its own.
+        planned: the recipe is the run's own; a folder that holds nothing but it is new.
 
     Raises:
         OutputExists: the folder holds something else, or the run of another recipe or data set.
@@ -38,7 +43,8 @@ def run_folder(folder: Path, *, recipe: str, data: str, accept_leaks: bool = Fal
         identity["leaks"] = "accepted"
     if folder.exists() and not folder.is_dir():
         raise OutputExists(f"'{folder}' is a file. Name a folder that is new or empty.")
-    _check(folder, identity)  # before anything is put into it
+    own = {_LOCK, IDENTITY, *([PLAN] if planned else [])}
+    _check(folder, identity, own)  # before anything is put into it
     folder.mkdir(parents=True, exist_ok=True)
     with _lock_file(folder / _LOCK) as lock:
         try:
@@ -47,7 +53,7 @@ def run_folder(folder: Path, *, recipe: str, data: str, accept_leaks: bool = Fal
             raise InputError(
                 f"Another process is training into '{folder}'. Wait for it, or name another folder."
             ) from error
-        _check(folder, identity)  # again: another process may have begun meanwhile
+        _check(folder, identity, own)  # again: another process may have begun meanwhile
         write_whole(folder / IDENTITY, json.dumps(identity, indent=1))
         yield folder
 
@@ -65,11 +71,9 @@ def _lock_file(path: Path) -> BinaryIO:
         ) from error
 
 
-def _check(folder: Path, identity: dict[str, str]) -> None:
+def _check(folder: Path, identity: dict[str, str], own: Set[str]) -> None:
     file = folder / IDENTITY
-    others = (
-        [entry.name for entry in folder.iterdir() if entry.name not in (_LOCK, IDENTITY)] if folder.exists() else []
-    )
+    others = [entry.name for entry in folder.iterdir() if entry.name not in own] if folder.exists() else []
     if not others:  # new, or a run that was refused before anything was learned
         return
     if not file.exists():

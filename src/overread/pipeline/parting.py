@@ -82,7 +82,9 @@ def stop_at_shared_patients(whole: Manifest, split: Split) -> None:
 
 def scheme_of(section: DataSection, folds: Sequence[Fold], manifest: Manifest) -> str:
     """How the data were parted, in a sentence or two."""
-    parted = "whole patients" if manifest.names_patients else "single images, as the data set names no patients"
+    single = f"single {manifest.unit}s, as the data set names no patients"
+    parted = "whole patients" if manifest.names_patients else single
+    same = "picture" if manifest.unit == "image" else "row"
     tested = sum(len(fold.test) for fold in folds)
     bundle = f"The bundle averages these {len(folds)} networks and was not measured as a whole."
     counted = "A mark counts from the mean of the scores that its folds chose. " if manifest.marks_lesions else ""
@@ -113,11 +115,11 @@ def scheme_of(section: DataSection, folds: Sequence[Fold], manifest: Manifest) -
     tested_ones = {key for fold in folds for key in fold.test}
     aside = {key for fold in folds for key in fold.left_out} - tested_ones
     if aside:
-        said += f" {len(aside)} cases were set aside: their patient or their picture is in the official test split too."
+        said += f" {len(aside)} cases were set aside: their patient or their {same} is in the official test split too."
     left_out = {fold.index: len(own) for fold in folds if (own := set(fold.left_out) - aside)}
     if left_out:
         parts = ", ".join(f"{count} of fold {index}" for index, count in left_out.items())
-        said += f" Left out of the training, because their patient or their picture is in the test part too: {parts}."
+        said += f" Left out of the training, because their patient or their {same} is in the test part too: {parts}."
     return said
 
 
@@ -154,9 +156,13 @@ def _pairs(pairs: NearPairs) -> str:
 
 def _kept_together(manifest: Manifest, same: Mapping[str, str]) -> str:
     of_patient, of_image = tied([case for case in manifest.cases if case.split != "test"], same)
+    what = "pixels" if manifest.unit == "image" else "measurements"
     parts = [
         f"{count} cases {why}"
-        for count, why in ((of_patient, "of patients with several"), (of_image, "that share all pixels with another's"))
+        for count, why in (
+            (of_patient, "of patients with several"),
+            (of_image, f"that share all {what} with another's"),
+        )
         if count
     ]
     return f"Kept on one side: {' and '.join(parts)}." if parts else ""

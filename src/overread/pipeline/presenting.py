@@ -53,7 +53,7 @@ def reading_of(
 ) -> Reading:
     """One case as the output formats want it; with its image as it was read, where pixels are needed."""
     image = None
-    if pixels and prediction.refused is None:
+    if pixels and prediction.refused is None and case.images:
         try:
             image = io.read(case.images[0].path, item=case.images[0].item)
         except UnreadableImage:  # it was readable when it was predicted: the picture is left out
@@ -67,6 +67,7 @@ def reading_of(
         exclusive=manifest.task == "single-label",
         simulated=manifest.simulated,
         classes=manifest.classes,
+        unit=manifest.unit,
     )
 
 
@@ -203,7 +204,7 @@ def measured_words(bundle: Bundle) -> list[str]:
         at = threshold_words([bundle.threshold]) if networks == 1 else "each fold at the score that it chose"
         words = f"{at}: {counts}. {RIGHT_MARK}"
     else:
-        words = "; ".join(_told_words(row, marks=marks) for row in told) + "."
+        words = "; ".join(_told_words(row, bundle) for row in told) + "."
     words += f" In brackets are {level_words(told[0].level)} intervals."
     average = " All networks together, which answer here, were not measured." if networks > 1 else ""
     rule = (
@@ -211,12 +212,12 @@ def measured_words(bundle: Bundle) -> list[str]:
         if marks
         else RULES[bundle.task]
     )
-    how_good = f"{measured}{': ' if counts is None else ', '}{words} Other images can be harder.{average}"
+    how_good = f"{measured}{': ' if counts is None else ', '}{words} Other {bundle.unit}s can be harder.{average}"
     return [rule, how_good, *bundle.accepted_leaks]
 
 
 def _measured_on(bundle: Bundle, n_cases: int) -> str:
-    measured, networks = f"On {n_cases} {'simulated ' if bundle.simulated else ''}images", len(bundle.folds)
+    measured, networks = f"On {n_cases} {'simulated ' if bundle.simulated else ''}{bundle.unit}s", len(bundle.folds)
     if networks == 1:
         return f"{measured} that were held out from its training"
     # every one of these images is among those that some network of this bundle learned from
@@ -247,11 +248,12 @@ def commonest_class(bundle: Bundle) -> str | None:
     return max(amounts, key=lambda name: amounts[name], default=None)
 
 
-def _told_words(row: Estimate, *, marks: bool) -> str:
+def _told_words(row: Estimate, bundle: Bundle) -> str:
+    marks = bundle.task in ("boxes", "masks")
     if row.class_name is None:
         return f"{metric_words(row.metric)} {estimate_words(row)}"
     if marks or row.value is None:
-        rests_on = "true marks" if marks else "images"
+        rests_on = "true marks" if marks else f"{bundle.unit}s"
         return f"{metric_words(row.metric)} for {row.class_name} ({row.n_positive} {rests_on}) {estimate_words(row)}"
     called = round(row.value * row.n_positive)  # the sensitivity is a share of whole images
     return f"{called} of {row.n_positive} {row.class_name} called so ({estimate_words(row)})"
@@ -324,9 +326,9 @@ def readings_of(
         yield reading_of(case, prediction, manifest, pixels=False, fold=folds.get(case.case_id))
 
 
-def warnings_of(refused: Sequence[Prediction]) -> list[str]:
+def warnings_of(refused: Sequence[Prediction], manifest: Manifest) -> list[str]:
     """What must be read before any number."""
     if not refused:
         return []
     named = first_names([one.case_id for one in refused])
-    return [f"{len(refused)} images were refused and are in none of the numbers: {named}"]
+    return [f"{len(refused)} {manifest.unit}s were refused and are in none of the numbers: {named}"]

@@ -25,12 +25,20 @@ from overread.pipeline import presenting
 from overread.pipeline.denoisers import load_with_denoisers
 from overread.progress import Progress
 from overread.provenance import digest_of, environment
+from overread.training.computing import Precision
 
 log = logging.getLogger(__name__)
 
 
 def read_images(
-    bundle: Bundle, weights: Path, paths: Sequence[Path], folder: Path, *, device: str, progress: Progress
+    bundle: Bundle,
+    weights: Path,
+    paths: Sequence[Path],
+    folder: Path,
+    *,
+    device: str,
+    precision: Precision | None,
+    progress: Progress,
 ) -> list[Prediction]:
     """Predict every image, and write predictions, an overlay an image and the report.
 
@@ -40,7 +48,7 @@ def read_images(
     named, left_out = _named(paths)
     ids = case_ids(named)
     cases = [Case(ids[name], ids[name], (ImageRef(file),)) for name, file in named.items()]
-    ensemble, images = load_with_denoisers(bundle, weights, device=device), FreshImages()
+    ensemble, images = load_with_denoisers(bundle, weights, device=device, precision=precision), FreshImages()
     answers = progress.track(ensemble.predict(cases, images), what="reading", total=len(cases))
     predictions = [presenting.shown_marks(answer, bundle.threshold) for answer in answers]
     seen = set(bundle.seen)

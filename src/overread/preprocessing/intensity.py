@@ -221,5 +221,9 @@ def _moments(images: Iterable[Image]) -> tuple[NDArray[np.float64], NDArray[np.f
     if count == 0:
         raise InputError("'z-score' learns its mean and deviation from training images; found no image.")
     if not (spread > 0).all():
-        raise InputError("'z-score' divides by the deviation of the training images; found a channel that is constant.")
+        constant = ", ".join(str(channel + 1) for channel in np.flatnonzero(~(spread > 0))[:5])
+        raise InputError(
+            f"'z-score' divides by the deviation of the training images; of {len(spread)} channels (or measurements), "
+            f"these are constant, counted from 1: {constant}. Leave them out."
+        )
     return mean, np.sqrt(spread / count)

@@ -18,9 +18,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from overread.errors import BundleError
+from overread.models.memory_format import format_of, laid_out
 from overread.writing import whole
 
-_FORMAT: Final = "overread-checkpoint-1"
+_FORMAT: Final = "overread-checkpoint-2"
 _NO_DIGEST: Final = "0" * 64
 _DIGEST: Final = re.compile(rb'"sha256":"([0-9a-f]{64})"')
 
@@ -110,8 +111,7 @@ def packed(value: Any, *, name: str = "value") -> tuple[Any, dict[str, Tensor]]:
     def pack(value: Any, name: str) -> Any:
         if isinstance(value, Tensor):
             tensors[name] = value
-            last = value.ndim == 4 and not value.is_contiguous() and _channels_last(value)
-            return {"tensor": name, "channels_last": last}
+            return {"tensor": name, "memory_format": format_of(value)}
         if isinstance(value, dict):
             return {"dict": [[pack(key, name), pack(item, f"{name}.{key}")] for key, item in value.items()]}
         if isinstance(value, tuple | list):
@@ -130,8 +130,7 @@ def unpacked(value: Any, tensors: Mapping[str, Tensor]) -> Any:
     if not isinstance(value, dict):
         return value
     if "tensor" in value:
-        tensor = tensors[value["tensor"]]
-        return tensor.contiguous(memory_format=torch.channels_last) if value["channels_last"] else tensor
+        return laid_out(tensors[value["tensor"]], value["memory_format"])
     ((kind, content),) = value.items()
     if kind == "float":
         return float(content)
@@ -139,10 +138,6 @@ def unpacked(value: Any, tensors: Mapping[str, Tensor]) -> Any:
         return {unpacked(key, tensors): unpacked(item, tensors) for key, item in content}
     items = [unpacked(item, tensors) for item in content]
     return tuple(items) if kind == "tuple" else items
-
-
-def _channels_last(tensor: Tensor) -> bool:
-    return tensor.is_contiguous(memory_format=torch.channels_last)
 
 
 def _seal(path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -50,6 +49,23 @@ class FittedFold:
 
 
 @dataclass(frozen=True, eq=False)
+class Start:
+    """What one fold begins with.
+
+    Args:
+        seed: of the fold.
+        model: fresh, on the CPU.
+        steps: the preprocessing with the numbers learned from the fold's training part.
+        batches: the training part.
+    """
+
+    seed: int
+    model: Model
+    steps: tuple[Step, ...]
+    batches: CaseBatches
+
+
+@dataclass(frozen=True, eq=False)
 class Plan:
     """All that the folds have in common.
 
@@ -89,24 +105,21 @@ def fit_folds(plan: Plan, folds: Sequence[Fold], *, folder: Path, progress: Prog
         folder: for the checkpoints, `fold-0/checkpoint.safetensors` and so on.
         progress: shows epochs and the time left.
     """
-    cases = {case.case_id: case for case in plan.manifest.cases}
     for fold in progress.track(folds, what="folds") if len(folds) > 1 else folds:
         what = f"fold {fold.index + 1} of {len(folds)}" if len(folds) > 1 else "training"
-        parts = {name: [cases[key] for key in getattr(fold, name)] for name in ("fit", "validation")}
-        yield _fit_fold(plan, fold, parts, folder=folder / f"fold-{fold.index}", what=what, progress=progress)
+        yield _fit_fold(plan, fold, checkpoint=checkpoint_of(fold, folder), what=what, progress=progress)
 
 
-def _fit_fold(
-    plan: Plan, fold: Fold, parts: dict[str, list[Case]], *, folder: Path, what: str, progress: Progress
-) -> FittedFold:
-
+def start_of(plan: Plan, fold: Fold) -> Start:
+    """The same whenever it is asked for."""
     seed = seed_for(plan.seed, "fold", fold.index)
-    steps = fit_steps(plan.steps, lambda: _as_read(parts["fit"]))
+    cases = cases_of(plan, fold.fit)
+    steps = fit_steps(plan.steps, lambda: _as_read(cases))
     torch.manual_seed(seed_for(seed, "weights"))
     model = plan.build()
     batches = CaseBatches(
         plan.manifest,
-        parts["fit"],
+        cases,
         images=plan.images,
         steps=steps,
         batch_size=plan.training.batch_size,
@@ -116,34 +129,55 @@ def _fit_fold(
         fill_slices=model.takes_sequences,
         balance=plan.training.balance,
     )
-    folder.mkdir(parents=True, exist_ok=True)
+    return Start(seed, model, steps, batches)
+
+
+def checkpoint_of(fold: Fold, folder: Path) -> Path:
+    """Where the checkpoint of a fold is kept."""
+    return folder / f"fold-{fold.index}" / "checkpoint.safetensors"
+
+
+def pretrained_of(checkpoint: Path) -> Path:
+    """The checkpoint of the pre-training that came before."""
+    return checkpoint.with_name("pretraining.safetensors")
+
+
+def cases_of(plan: Plan, keys: Sequence[str]) -> list[Case]:
+    """The cases of these ids."""
+    cases = {case.case_id: case for case in plan.manifest.cases}
+    return [cases[key] for key in keys]
+
+
+def _fit_fold(plan: Plan, fold: Fold, *, checkpoint: Path, what: str, progress: Progress) -> FittedFold:
+    start = start_of(plan, fold)
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    validation = cases_of(plan, fold.validation)
     seconds = 0.0
     if plan.pretraining.epochs:
         seconds = pretrain(
-            model,
-            batches,
+            start.model,
+            start.batches,
             section=plan.pretraining,
             training=plan.training,
-            seed=seed_for(seed, "pretraining"),
+            seed=seed_for(start.seed, "pretraining"),
             fabric=plan.fabric,
-            checkpoint=folder / "pretraining.safetensors",
+            checkpoint=pretrained_of(checkpoint),
             what=f"{what}, pre-training",
             progress=progress,
         )
-    judge: Any = (lambda judged: plan.judge(judged, steps, parts["validation"])) if parts["validation"] else None
     fitted = fit(
-        model,
-        batches,
+        start.model,
+        start.batches,
         section=plan.training,
-        seed=seed,
+        seed=start.seed,
         fabric=plan.fabric,
-        checkpoint=folder / "checkpoint.safetensors",
-        score=judge,
+        checkpoint=checkpoint,
+        score=(lambda judged: plan.judge(judged, start.steps, validation)) if validation else None,
         what=what,
         progress=progress,
     )
-    model.load_state_dict(fitted.weights)
-    return FittedFold(fold, steps, model, fitted, seconds + fitted.seconds)
+    start.model.load_state_dict(fitted.weights)
+    return FittedFold(fold, start.steps, start.model, fitted, seconds + fitted.seconds)
 
 
 def _as_read(cases: Sequence[Case]) -> Iterator[Image]:

@@ -17,6 +17,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from overread.errors import NonFiniteLoss
 from overread.models.contract import Batch, Model
+from overread.models.memory_format import lay_out
 from overread.progress import Progress
 from overread.provenance import seed_for
 from overread.training.checkpoint import load_checkpoint, packed, save_checkpoint, unpacked
@@ -107,7 +108,7 @@ def fit(
     Args:
         model: fresh, on the CPU.
         batches: the training part.
-        section: how to train.
+        section: how to train; its memory format is chosen, not "auto".
         seed: of this fold.
         fabric: device and precision.
         checkpoint: file that is written after every epoch; deleting it starts anew.
@@ -119,12 +120,7 @@ def fit(
     Raises:
         NonFiniteLoss: a loss became NaN or infinite; names the cases of the batch.
     """
-    model = model.to(memory_format=torch.channels_last)
-    averaged = None if section.average is None else _averaged(model, section.average)
-    _, optimiser = fabric.setup(model, optimiser_for(model, section))
-    if averaged is not None:
-        averaged.to(fabric.device)
-    run = _Run(model, averaged, optimiser)
+    run = begin(model, section, fabric)
     history, best = _resume(run, checkpoint)
     if section.keep == "last" and section.stop_after is None and section.schedule != "on-plateau":
         score = None  # nothing asks for it
@@ -173,7 +169,7 @@ def _better(score: float | None, best: float | None) -> bool:
 
 
 @dataclass
-class _Run:
+class Run:
     """What changes while training goes on."""
 
     model: Model
@@ -188,6 +184,17 @@ class _Run:
         return model
 
 
+def begin(model: Model, section: TrainingSection, fabric: Fabric) -> Run:
+    """A model, its average and its optimiser, where and as they are needed for the first step."""
+    assert section.memory_format != "auto"
+    lay_out(model, section.memory_format)
+    averaged = None if section.average is None else _averaged(model, section.average)
+    _, optimiser = fabric.setup(model, optimiser_for(model, section))
+    if averaged is not None:
+        averaged.to(fabric.device)
+    return Run(model, averaged, optimiser)
+
+
 def _averaged(model: Model, decay: float) -> AveragedModel:
     def move(averages: Tensors, values: Tensors, count: Tensor | int) -> None:
         # early on the average follows closely, or it would hold the first random weights for long
@@ -198,35 +205,62 @@ def _averaged(model: Model, decay: float) -> AveragedModel:
 
 
 def _one_epoch(
-    run: _Run, batches: Epochs, epoch: int, waits: Sequence[int], *, section: TrainingSection, fabric: Fabric
+    run: Run, batches: Epochs, epoch: int, waits: Sequence[int], *, section: TrainingSection, fabric: Fabric
 ) -> dict[str, float]:
     run.model.train()
     sums: dict[str, float] = {}
     for index, batch in enumerate(batches.epoch(epoch)):
-        for group in run.optimiser.param_groups:
-            group["lr"] = learning_rate(epoch + index / len(batches), section, waits)
-        with fabric.autocast():  # Fabric's wrapper gives a single device's model its precision only in `forward`
-            losses = run.model.loss(batch.to(fabric.device))
-        total = torch.stack(list(losses.values())).sum()
-        if not torch.isfinite(total):
-            named = ", ".join(f"{name} {float(value.detach()):.3g}" for name, value in losses.items())
-            raise NonFiniteLoss(
-                f"Epoch {epoch + 1}, batch {index + 1}: the loss is not a finite number ({named}). The cases were "
-                f"{', '.join(batch.case_ids)}. Look at these images, or lower training.learning_rate."
-            )
-        run.optimiser.zero_grad(set_to_none=True)
-        fabric.backward(total)
-        if section.clip_norm is not None:
-            nn.utils.clip_grad_norm_(run.model.parameters(), section.clip_norm)
-        run.optimiser.step()
-        if run.averaged is not None:
-            run.averaged.update_parameters(run.model)
-        for name, value in losses.items():
-            sums[name] = sums.get(name, 0.0) + float(value.detach())
+        rate = learning_rate(epoch + index / len(batches), section, waits)
+        where = f"Epoch {epoch + 1}, batch {index + 1}"
+        for name, value in learn(run, batch, rate=rate, section=section, fabric=fabric, where=where).items():
+            sums[name] = sums.get(name, 0.0) + value
     return {name: value / len(batches) for name, value in sums.items()}
 
 
-def _save(run: _Run, checkpoint: Path, history: Sequence[EpochRecord], best: tuple[int, Mapping[str, Tensor]]) -> None:
+def learn(
+    run: Run, batch: Batch, *, rate: float, section: TrainingSection, fabric: Fabric, where: str
+) -> dict[str, float]:
+    """One step; gives the losses before it.
+
+    Args:
+        run: is changed; its model is in training mode.
+        batch: what to learn from.
+        rate: the learning rate.
+        section: how to train.
+        fabric: device and precision.
+        where: what to call the step in an error.
+
+    Raises:
+        NonFiniteLoss: a loss became NaN or infinite; names the cases of the batch.
+    """
+    for group in run.optimiser.param_groups:
+        group["lr"] = rate
+    losses = losses_of(run.model, batch, section=section, fabric=fabric)
+    total = torch.stack(list(losses.values())).sum()
+    if not torch.isfinite(total):
+        named = ", ".join(f"{name} {float(value.detach()):.3g}" for name, value in losses.items())
+        raise NonFiniteLoss(
+            f"{where}: the loss is not a finite number ({named}). The cases were {', '.join(batch.case_ids)}. Look at "
+            "these images, or lower training.learning_rate."
+        )
+    run.optimiser.zero_grad(set_to_none=True)
+    fabric.backward(total)
+    if section.clip_norm is not None:
+        nn.utils.clip_grad_norm_(run.model.parameters(), section.clip_norm)
+    run.optimiser.step()
+    if run.averaged is not None:
+        run.averaged.update_parameters(run.model)
+    return {name: float(value.detach()) for name, value in losses.items()}
+
+
+def losses_of(model: Model, batch: Batch, *, section: TrainingSection, fabric: Fabric) -> dict[str, Tensor]:
+    """What the model says of a batch, in the precision and the memory order of the training."""
+    assert section.memory_format != "auto"
+    with fabric.autocast():  # Fabric's wrapper gives a single device's model its precision only in `forward`
+        return model.loss(batch.to(fabric.device, section.memory_format))
+
+
+def _save(run: Run, checkpoint: Path, history: Sequence[EpochRecord], best: tuple[int, Mapping[str, Tensor]]) -> None:
     numbers, tensors = packed(run.optimiser.state_dict(), name="optimiser")
     save_checkpoint(
         checkpoint,
@@ -240,7 +274,17 @@ def _save(run: _Run, checkpoint: Path, history: Sequence[EpochRecord], best: tup
     )
 
 
-def _resume(run: _Run, checkpoint: Path) -> tuple[list[EpochRecord], tuple[int, Mapping[str, Tensor]] | None]:
+def epochs_done(checkpoint: Path) -> int:
+    """How many epochs a training has behind it.
+
+    Raises:
+        BundleError: a damaged checkpoint.
+    """
+    found = load_checkpoint(checkpoint)
+    return 0 if found is None else len(found.state["history"])
+
+
+def _resume(run: Run, checkpoint: Path) -> tuple[list[EpochRecord], tuple[int, Mapping[str, Tensor]] | None]:
     found = load_checkpoint(checkpoint)
     if found is None:
         return [], None

@@ -55,6 +55,7 @@ def pretrain(
         warmup_epochs=min(1.0, section.epochs / 2),
         keep="last",
         precision=training.precision,
+        memory_format=training.memory_format,
     )
     fitted = fit(
         learner,

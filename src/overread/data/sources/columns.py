@@ -20,13 +20,14 @@ _PATIENT = (
     *("patientenid", "patientennr", "patientennummer", "patientenname", "pat"),
 )
 _SITE = ("site", "hospital", "scanner", "institution", "centre", "center")
-_ATTRIBUTES = ("age", "sex", "gender")
-_ATTRIBUTE_PREFIX = "attribute"
-_LABEL = ("label", "class", "target", "diagnosis", "category")
+ATTRIBUTES = ("age", "sex", "gender")
+ATTRIBUTE_PREFIX = "attribute"
+LABEL = ("label", "class", "target", "diagnosis", "category")
 _TRUE = ("1", "1.0", "yes", "true")
 _FALSE = ("0", "0.0", "no", "false")
 _BETWEEN_LABELS = "|;/,+&"
 _UID = re.compile(r"[0-9]+(\.[0-9]+){3,}")
+NUMBER = r"[+-]?(?:\d+(?:[.,]\d*)?|[.,]\d+)(?:[eE][+-]?\d+)?"
 _MOST_NUMBERS = 20
 _MOST_WORDS = 200
 _FEWEST_PATIENTS, _MOST_IMAGES_A_PATIENT = 6, 10  # (on average) in a column that is suspected to name patients
@@ -99,7 +100,7 @@ def splits(table: pd.DataFrame, path: Path) -> list[Split | None]:
         return [None] * len(table)
     unknown = sorted({value for value in table[column] if value and split_of(value) is None})
     if unknown:
-        raise SourceError(f"{path}: column '{column}' is expected to say train, val or test; found {_listed(unknown)}.")
+        raise SourceError(f"{path}: column '{column}' is expected to say train, val or test; found {listed(unknown)}.")
     return [split_of(value) for value in table[column]]
 
 
@@ -122,21 +123,21 @@ def truth(table: pd.DataFrame, path: Path, log: ProblemLog, *, besides: Sequence
     candidates = _candidates(table, log, besides)
     if not candidates:
         raise SourceError(
-            f"{path}: a label column is expected beside the image's: words, a few whole numbers, or 0 and 1. Found "
-            f"columns {_listed(list(table.columns))}.{_why_no_label(table)}"
+            f"{path}: a label column is expected: words, a few whole numbers, or 0 and 1. Found columns "
+            f"{listed(list(table.columns))}.{_why_no_label(table)}"
         )
-    words = [column for column in candidates if not _is_binary(table[column])]
+    words = [column for column in candidates if not is_binary(table[column])]
     if len(candidates) > 1 and words:
         column = _the_label_among(candidates, words)
         if column is None:
             raise SourceError(
-                f"{path}: several label columns ({_listed(candidates)}) must each say 0 or 1 (or no and yes), or "
+                f"{path}: several label columns ({listed(candidates)}) must each say 0 or 1 (or no and yes), or "
                 f"nothing where it is not known; column '{words[0]}' says {_quoted(_values(table[words[0]]))}. Keep "
-                f"one label column, or name what is no label '{_ATTRIBUTE_PREFIX}_...' (patients: 'patient_id')."
+                f"one label column, or name what is no label '{ATTRIBUTE_PREFIX}_...' (patients: 'patient_id')."
             )
         for other in candidates:
             if other != column:
-                _note_unused(table, other, log)
+                note_unused(table, other, log)
         candidates = [column]
     found = _single(table[candidates[0]]) if len(candidates) == 1 else _several(table[candidates])
     _check(found, log)
@@ -145,7 +146,7 @@ def truth(table: pd.DataFrame, path: Path, log: ProblemLog, *, besides: Sequence
 
 def attributes(table: pd.DataFrame, *, besides: Sequence[str]) -> list[dict[str, str | float | None]]:
     """What else the table says of each row: all columns that are no label and have no meaning of their own."""
-    named = _with_own_meaning(table) | set(besides)
+    named = with_own_meaning(table) | set(besides)
     columns = [column for column in table.columns if column not in named]
     return [
         {column: _number_or_text(value) for column, value in zip(columns, row, strict=True)}
@@ -153,45 +154,46 @@ def attributes(table: pd.DataFrame, *, besides: Sequence[str]) -> list[dict[str,
     ]
 
 
-def _with_own_meaning(table: pd.DataFrame) -> set[str | None]:
+def with_own_meaning(table: pd.DataFrame) -> set[str | None]:
     """The columns that say neither a label nor an attribute; a second one of patients may hold their names."""
     patients = {column for column in table.columns if canonical(column) in _PATIENT}
     return patients | {column_called(table, _SITE), column_called(table, ("split",))}
 
 
 def _candidates(table: pd.DataFrame, log: ProblemLog, besides: Sequence[str]) -> list[str]:
-    named = _with_own_meaning(table) | set(besides)
+    named = with_own_meaning(table) | set(besides)
     candidates = []
     for column in table.columns:
         name = canonical(column)
-        if column in named or name in _ATTRIBUTES or name.startswith(_ATTRIBUTE_PREFIX) or names_uids(table[column]):
+        if column in named or name in ATTRIBUTES or name.startswith(ATTRIBUTE_PREFIX) or names_uids(table[column]):
             continue
-        if _is_label(table[column]):
+        if is_label(table[column]):
             candidates.append(column)
         else:
-            _note_unused(table, column, log)
+            note_unused(table, column, log)
     if len(candidates) > 1:  # one word for all cases parts nothing
         for column in [column for column in candidates if len(_values(table[column])) == 1]:
-            if not _is_binary(table[column]):
+            if not is_binary(table[column]):
                 candidates.remove(column)
                 log.add("column-not-used-as-label", column)
     return candidates
 
 
-def _note_unused(table: pd.DataFrame, column: str, log: ProblemLog) -> None:
+def note_unused(table: pd.DataFrame, column: str, log: ProblemLog, kind: str = "column-not-used-as-label") -> None:
     """Name a column that is no label; where no other names patients, one that may."""
     different = len(_values(table[column]))
     fewest = max(_FEWEST_PATIENTS, len(table) / _MOST_IMAGES_A_PATIENT)
     some_share = fewest <= different < (table[column] != "").sum()
     may = some_share and column_called(table, _PATIENT) is None
-    log.add("column-may-name-patients" if may else "column-not-used-as-label", column)
+    log.add("column-may-name-patients" if may else kind, column)
 
 
-def _is_label(column: pd.Series) -> bool:
+def is_label(column: pd.Series) -> bool:
+    """Whether its values can be classes: 0 and 1, a few whole numbers, or words that come back."""
     values = _values(column)
     if not values:
         return False
-    if _is_binary(column):
+    if is_binary(column):
         return True
     numbers = [_number_or_text(value) for value in values]
     if all(isinstance(number, float) for number in numbers):
@@ -202,32 +204,33 @@ def _is_label(column: pd.Series) -> bool:
 
 def _why_no_label(table: pd.DataFrame) -> str:
     """Why a column that is called a label is none, for whoever called it so."""
-    column = column_called(table, _LABEL)
+    column = column_called(table, LABEL)
     values = [] if column is None else _values(table[column])
     if not values:
         return "" if column is None else f" Column '{column}' says nothing."
     return (
         f" Column '{column}' has {len(values)} different values in {len(table)} rows, more than half; a class needs "
-        "several images."
+        "several cases."
         if len(values) * 2 > len(table)
         else f" Column '{column}' does not say classes: it has {len(values)} different values."
     )
 
 
-def _is_binary(column: pd.Series) -> bool:
+def is_binary(column: pd.Series) -> bool:
+    """Whether it says 0 and 1, or no and yes, and nothing else."""
     values = {value.lower() for value in _values(column)}
     return bool(values) and values <= {*_TRUE, *_FALSE}
 
 
 def _the_label_among(candidates: list[str], words: list[str]) -> str | None:
     """The one column that is called a label, where no other column of 0 and 1 competes with it."""
-    called = [column for column in candidates if canonical(column) in _LABEL]
+    called = [column for column in candidates if canonical(column) in LABEL]
     return called[0] if len(called) == 1 and {*words, *called} == set(candidates) else None
 
 
 def _single(column: pd.Series) -> Truth:
     name = str(column.name)
-    if _is_binary(column) and canonical(name) not in _LABEL:
+    if is_binary(column) and canonical(name) not in LABEL:
         classes = (f"not {name}", name)
         known = [_yes(value) for value in column]
         labels = [dict.fromkeys(classes) if yes is None else {classes[0]: not yes, name: yes} for yes in known]
@@ -281,16 +284,17 @@ def _values(column: pd.Series) -> list[str]:
 def _number_or_text(value: str) -> str | float | None:
     if not value:
         return None
-    if re.fullmatch(r"[+-]?\d+([.,]\d+)?([eE][+-]?\d+)?", value):
+    if re.fullmatch(NUMBER, value):
         return float(value.replace(",", "."))
     return value
 
 
 def _quoted(values: Sequence[str]) -> str:
     """A few values; many are only counted, because they may be names of people."""
-    return _listed(values) if len(values) <= 5 else f"{len(values)} different words"
+    return listed(values) if len(values) <= 5 else f"{len(values)} different words"
 
 
-def _listed(values: Sequence[str]) -> str:
+def listed(values: Sequence[str]) -> str:
+    """The first five, in quotes, and how many more there are."""
     shown = ", ".join(f"'{value}'" for value in values[:5])
     return shown if len(values) <= 5 else f"{shown} and {len(values) - 5} more"

@@ -14,12 +14,15 @@ from overread.data.problem_kinds import ProblemLog
 from overread.data.sources import columns
 from overread.data.sources.files import case_ids, folders_in, is_dicom, is_image, is_table, name_in, stem_of, tables_in
 from overread.data.sources.headers import patient_in_file
+from overread.data.sources.sequences import joined, tie
 from overread.errors import SourceError
+from overread.study import pseudonym
 
 _IMAGE = (
     *("path", "filepath", "imagepath", "file", "filename", "imagefile", "imagefilename", "image", "img"),
     *("imagename", "imageid", "fileid", "id", "name"),
 )
+_OF_ANYTHING = ("id", "name")
 _MOST_FOLDERS = 20
 _LOOKS_LIKE_FILE = re.compile(r".+\.(png|jpe?g|tiff?|bmp|dcm|dicom|nii|nii\.gz)", re.IGNORECASE)
 
@@ -132,6 +135,12 @@ def image_column(table: pd.DataFrame, files: Files) -> str | None:
     return some[0] if some else None
 
 
+def names_images(table: pd.DataFrame) -> bool:
+    """Whether a column is called as only images and files are."""
+    names = {columns.canonical(name) for name in table.columns}
+    return bool(names & set(_IMAGE) - set(_OF_ANYTHING))
+
+
 def images_of_rows(values: pd.Series, files: Files, log: ProblemLog) -> dict[int, Path]:
     """Row -> image, for the rows whose image is there; the others are named in the log."""
     images: dict[int, Path] = {}
@@ -164,7 +173,7 @@ def manifest_of_rows(
 
     Args:
         table: as from `tabular.read_table`.
-        images: row -> its images; other rows are left out.
+        images: row -> its images; other rows are left out. Rows of one examination become one case, see `sequences`.
         file: the table's path.
         log: is told what is met.
         source: the name of the layout.
@@ -173,14 +182,16 @@ def manifest_of_rows(
     """
     kept = table.iloc[list(images)]
     rows = list(images.values())
-    truth = columns.truth(kept, file, log, besides=naming)
+    tied = tie(table, list(images), str if ids is None else pseudonym, log)
+    besides = [*naming, *tied.columns]
+    truth = columns.truth(kept, file, log, besides=besides)
     patients = columns.patients(kept)
     if ids is None:
         by_name = case_ids(name_in(paths[0], file.parent) for paths in rows)
         names = [by_name[name_in(paths[0], file.parent)] for paths in rows]
     else:
         names = [ids[row] for row in images]
-    said = columns.attributes(kept, besides=[*naming, *truth.columns])
+    said = columns.attributes(kept, besides=[*besides, *truth.columns])
     splits, sites = columns.splits(kept, file), columns.sites(kept)
     cases = []
     for position, (case_id, paths) in enumerate(zip(names, rows, strict=True)):
@@ -202,8 +213,9 @@ def manifest_of_rows(
                 attributes=said[position],
             )
         )
+    cases = joined(cases, tied, log)
     cases.sort(key=lambda case: case.case_id)
-    taken = {"image": tuple(naming), "label": truth.columns, **columns.taken(kept)}
+    taken = {"image": tuple(naming), **tied.taken, "label": truth.columns, **columns.taken(kept)}
     return Manifest(file.stem, source, truth.task, truth.classes, tuple(cases), log.problems(), columns=taken)
 
 

@@ -1,0 +1,56 @@
+"""What a process takes of the memory, and what it may take."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from overread.training.memory import HostMemory, cgroup_rooms
+
+MB = 2**20
+
+
+def test_the_peak_grows_with_what_is_taken_and_is_forgotten_on_demand() -> None:
+    if not os.access("/proc/self/clear_refs", os.W_OK):
+        pytest.skip("this system does not let a process forget its peak")
+    memory = HostMemory()
+    memory.restart()
+    before = memory.peak_bytes()
+    block = np.ones(200 * MB, np.uint8)
+    assert memory.peak_bytes() - before == pytest.approx(200 * MB, abs=30 * MB)
+    assert memory.used_bytes() >= block.nbytes
+    del block
+    assert memory.peak_bytes() - memory.used_bytes() > 150 * MB
+    memory.restart()
+    assert memory.peak_bytes() < before + 100 * MB
+
+
+def test_there_is_room_for_what_is_taken_already() -> None:
+    memory = HostMemory()
+    room = memory.room_bytes()
+    assert room is None or room >= memory.used_bytes() * 0.9
+
+
+def group(folder: Path, **numbers: object) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, number in numbers.items():
+        (folder / name.replace("__", ".")).write_text(f"{number}\n")
+
+
+def test_the_limits_of_a_container_and_of_those_around_it_count(tmp_path: Path) -> None:
+    (tmp_path / "membership").write_text("0::/pod/job\n")
+    group(tmp_path / "pod", memory__max=900, memory__current=500, memory__stat="anon 300\ninactive_file 100")
+    group(tmp_path / "pod" / "job", memory__max="max", memory__current=400, memory__stat="inactive_file 0")
+    assert list(cgroup_rooms(tmp_path / "membership", tmp_path)) == [900 - (500 - 100)]
+
+
+def test_the_first_version_of_control_groups_is_read_too(tmp_path: Path) -> None:
+    (tmp_path / "membership").write_text("9:name=systemd:/\n4:memory:/job\n1:cpu:/other\n0::/\n")
+    numbers = {"memory__limit_in_bytes": 800, "memory__usage_in_bytes": 300, "memory__stat": "total_inactive_file 50"}
+    group(tmp_path / "memory" / "job", **numbers)
+    assert list(cgroup_rooms(tmp_path / "membership", tmp_path)) == [800 - (300 - 50)]
+
+
+def test_where_there_are_no_control_groups_nothing_is_limited(tmp_path: Path) -> None:
+    assert list(cgroup_rooms(tmp_path / "absent", tmp_path)) == []
