@@ -120,8 +120,9 @@ def classified_rows(data: Path, run: Path, folder: Path) -> None:
     """
     (folder / "classifier.toml").write_text(RECIPE)
     manifest, images, tested = open_data(data), FreshImages(), {key for key, _ in held_out(data, run)}
+    others = [case for case in manifest.cases if case.case_id not in tested]
     parts = {
-        "train": [case for case in manifest.cases if case.case_id not in tested][:LEARNED_FROM],
+        "train": others[:: len(others) // LEARNED_FROM][:LEARNED_FROM],  # they come class by class
         "val": [case for case in manifest.cases if case.case_id in tested],
     }
     print(f"| {LEARNED_FROM} images to learn from, {len(parts['val'])} to measure | AUROC |\n| --- | --- |")
