@@ -166,7 +166,7 @@ def test_a_model_learns_from_its_fit_part_is_judged_on_its_validation_part_and_n
 
 def test_classes_are_weighed_by_the_fit_part_of_their_fold_alone(manifest, folds, tmp_path) -> None:
     labels = {case.case_id: case.label for case in manifest.cases}
-    training = TrainingSection(epochs=1, batch_size=4, balance="weights")
+    training = TrainingSection(epochs=1, batch_size=4, balance="weights", memory_format="channels_last")
     for fold, result in zip(folds, fitted(manifest, folds, tmp_path, training=training), strict=True):
         own = [labels[key] for key in fold.fit]
         assert isinstance(result.model, Line)
@@ -176,7 +176,7 @@ def test_classes_are_weighed_by_the_fit_part_of_their_fold_alone(manifest, folds
 
 
 def test_sampling_draws_from_the_fit_part_alone(manifest, folds, tmp_path) -> None:
-    training = TrainingSection(epochs=4, batch_size=4, balance="sampling")
+    training = TrainingSection(epochs=4, batch_size=4, balance="sampling", memory_format="channels_last")
     (result,) = fitted(manifest, folds[:1], tmp_path, training=training)
     assert isinstance(result.model, Line)
     assert set() < result.model.seen <= set(folds[0].fit)

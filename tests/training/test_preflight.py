@@ -244,7 +244,7 @@ def test_a_choice_that_is_damaged_is_refused_and_left_alone(words: str, run: Run
 def test_a_run_that_has_its_epochs_behind_it_takes_less(run: Run) -> None:
     def seconds() -> float:
         found = run.said[-1].split()
-        return float(found[4]) * {"s": 1, "min": 60}[found[5]]
+        return float(found[4]) * {"s": 1, "min": 60, "h": 3600}[found[5]]
 
     run.section = SECTION.model_copy(update={"epochs": 20_000, "precision": "float32", "memory_format": "contiguous"})
     computing = run.ready()
