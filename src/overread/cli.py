@@ -276,13 +276,15 @@ def _print_evaluation(folder: Path) -> int:
 
 
 def _estimate_line(estimate: Estimate, data: Mapping[str, Any]) -> str:
-    from overread.export.wording import is_mean_of_classes, level_words, name_words, number_words
+    from overread.export.wording import is_mean_of_classes, is_of_images, level_words, name_words, number_words
 
     name = name_words(estimate) + ("" if estimate.class_name is None else f" for {estimate.class_name}")
     rests_on = f"{estimate.n_cases} cases" + (
         f" of {estimate.n_patients} patients" if data.get("names_patients", True) else ""
     )
-    if data["task"] in ("boxes", "masks"):
+    if is_of_images(estimate):
+        rests_on += f", {estimate.n_positive} of them with true marks"
+    elif data["task"] in ("boxes", "masks"):
         rests_on += f", {estimate.n_positive} true marks"
     elif not is_mean_of_classes(estimate):
         rests_on += f", {estimate.n_positive} positive"
