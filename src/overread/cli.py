@@ -216,9 +216,20 @@ def _recipe_new(arguments: argparse.Namespace, progress: Progress) -> int:
 
 
 def _recipe_show(arguments: argparse.Namespace, _: Progress) -> int:
+    from overread import pipeline
+    from overread.errors import InputError
     from overread.recipe import load_recipe
 
+    if arguments.data is not None and arguments.pictures is None:
+        raise InputError(
+            "--data names whose images --pictures shall show. Give --pictures DIR too, or leave --data out."
+        )
     print(load_recipe(arguments.recipe).resolved().to_toml(), end="")
+    if arguments.pictures is not None:
+        written = pipeline.picture_augmentation(
+            arguments.recipe, arguments.pictures, data=arguments.data, source=arguments.source
+        )
+        _say(f"{len(written)} pictures of augmentation are in {arguments.pictures}", sys.stderr)
     return DONE
 
 
@@ -373,6 +384,13 @@ def _parser() -> argparse.ArgumentParser:
     _add_data(new)
     show = _command(verbs, "show", _recipe_show, "print a recipe with every setting", "recipe show breastmnist-cnn")
     _add_recipe(show)
+    show.add_argument(
+        "--pictures", type=Path, metavar="DIR", help="also picture what each set of augmentation makes of images"
+    )
+    show.add_argument(
+        "--data", type=Path, metavar="DATA", help="pictures of its first images (default: of simulated CT)"
+    )
+    _add_source(show)
 
     train = _command(commands, "train", _train, "learn from a data set and measure", "train images/ --out run/")
     train.usage = "%(prog)s [RECIPE] DATA --out RUN [options]"

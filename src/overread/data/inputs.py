@@ -64,18 +64,23 @@ def as_read(case: Case) -> Image | None:
     if not case.images:
         return None
     try:
-        return input_of(case, (), _Files())
+        return input_of(case, (), FilesAsRead())
     except UnreadableImage:
         raise
     except InputError:
         height, width = io.read(case.images[0].path, item=case.images[0].item).shape[-2:]
-        return input_of(case, (Grey(), Resize(height=height, width=width)), _Files())
+        return input_of(case, (Grey(), Resize(height=height, width=width)), FilesAsRead())
 
 
-class _Files:
+class FilesAsRead:
     """Images straight from their files."""
 
     def get(self, ref: ImageRef, steps: Sequence[Step]) -> Image:
+        """The image after `steps`; nothing is kept.
+
+        Raises:
+            UnreadableImage: the file cannot be read.
+        """
         return prepare(io.read(ref.path, item=ref.item), steps)
 
 
