@@ -75,6 +75,20 @@ def test_slices_that_were_resized_are_scored_in_the_slices_of_the_file(overread:
     assert len(pd.read_csv(volumes / "four" / "frame_scores.csv")) == 20 * SLICES
 
 
+def test_convolutions_over_volumes_are_trained_and_read_and_score_no_slices(overread: Any, volumes: Path) -> None:
+    recipe = (
+        (volumes / "lstm.toml")
+        .read_text()
+        .replace('"lstm"\nwidth = 4\nhidden = 8', '"cnn"\nbackbone = "resnet10"\nwidth = 0.1')
+    )
+    (volumes / "cnn.toml").write_text(recipe)
+    said = overread("train", volumes / "cnn.toml", volumes / "balls.npz", "--out", volumes / "cnn")
+    assert said.code == 0, said.err
+    assert overread("read", volumes / "cnn", volumes / "new", "--out", volumes / "cnn-read").code == 0
+    assert not (volumes / "cnn-read" / "frame_scores.csv").exists()
+    assert "Shown: 9 frames" in (volumes / "cnn-read" / "report.html").read_text()
+
+
 def test_an_evaluation_of_volumes_has_the_same_tables(overread: Any, run: Path, volumes: Path) -> None:
     said = overread("evaluate", run, volumes / "balls.npz", "--split", "val", "--out", volumes / "eval")
     assert said.code == 0, said.err
