@@ -32,13 +32,13 @@ def volumes(journey: Path) -> Path:
     for number in range(20, 22):
         first, *others = [Image.fromarray(page) for page in volume(number)]
         first.save(folder / "new" / f"{number}.tif", save_all=True, append_images=others)
+    recipe = (journey / "cnn.toml").read_text().replace('family = "cnn"', 'family = "lstm"\nwidth = 4\nhidden = 8')
+    (folder / "lstm.toml").write_text(recipe)
     return folder
 
 
 @pytest.fixture(scope="module")
-def run(overread: Any, journey: Path, volumes: Path) -> Path:
-    recipe = (journey / "cnn.toml").read_text().replace('family = "cnn"', 'family = "lstm"\nwidth = 4\nhidden = 8')
-    (volumes / "lstm.toml").write_text(recipe)
+def run(overread: Any, volumes: Path) -> Path:
     said = overread("train", volumes / "lstm.toml", volumes / "balls.npz", "--out", volumes / "run")
     assert said.code == 0, said.err
     return volumes / "run"
