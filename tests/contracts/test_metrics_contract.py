@@ -5,6 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from overread.errors import UndefinedMetric
+from overread.evaluation.image_level import ImageQuestion
 from overread.evaluation.labels import LabelQuestion
 from overread.evaluation.marks import MarkQuestion
 from overread.evaluation.metric import Metric, metrics, metrics_of
@@ -43,7 +44,7 @@ def no_images() -> MarkQuestion:
 
 
 def question(metric: Metric, seed: int):
-    return labels(seed) if metric.of is LabelQuestion else marks(seed)
+    return labels(seed) if issubclass(metric.of, LabelQuestion) else marks(seed)
 
 
 @pytest.fixture(params=list(metrics))
@@ -54,7 +55,7 @@ def metric(request: pytest.FixtureRequest) -> Metric:
 def test_a_metric_says_what_it_is(metric):
     assert metric.says
     assert metric.better in ("higher", "lower")
-    assert metric.of in (LabelQuestion, MarkQuestion)
+    assert metric.of in (LabelQuestion, ImageQuestion, MarkQuestion)
 
 
 def test_every_draw_is_between_nought_and_one_or_undefined_or_a_rate(metric):
@@ -81,7 +82,7 @@ def test_counting_every_case_twice_changes_nothing(metric):
 
 
 def test_the_order_of_cases_is_irrelevant(metric):
-    if metric.of is LabelQuestion:
+    if issubclass(metric.of, LabelQuestion):
         rng = np.random.default_rng(3)
         truth, scores, order = rng.integers(2, size=30), np.round(rng.random(30), 1), rng.permutation(30)
         assert metric(truth, scores) == pytest.approx(metric(truth[order], scores[order]), abs=1e-12)
@@ -95,7 +96,7 @@ def test_truth_that_lacks_what_a_metric_rests_on_raises_instead_of_giving_a_numb
         "negatives": lambda: labels(4, (1,)),
         "truths": lambda: marks(4, nothing_true=True),
         "matches": lambda: marks(4, nothing_true=True),
-        "cases": lambda: LabelQuestion.ask([], []) if metric.of is LabelQuestion else no_images(),
+        "cases": lambda: LabelQuestion.ask([], []) if issubclass(metric.of, LabelQuestion) else no_images(),
     }
     assert metric.rests_on
     for what in metric.rests_on:
@@ -139,7 +140,7 @@ def test_a_metric_is_defined_in_a_sentence(metric):
     assert (metric.over_weights.__doc__ or "").strip().endswith(".")
 
 
-@pytest.fixture(params=[metric.name for metric in metrics_of(LabelQuestion)])
+@pytest.fixture(params=[metric.name for kind in (LabelQuestion, ImageQuestion) for metric in metrics_of(kind)])
 def label_metric(request: pytest.FixtureRequest) -> Metric:
     return metrics.get(request.param)
 

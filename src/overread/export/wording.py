@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from overread.evaluation.estimate import Estimate
+from overread.evaluation.image_level import ImageQuestion
 from overread.evaluation.matching import FOUND_IOU
 from overread.evaluation.metric import metrics
 from overread.export.reading import Reading
@@ -18,6 +19,9 @@ METRIC_NAMES = {
     "coco_ap50": "average precision (COCO, IoU 0.50)",
     "coco_ap75": "average precision (COCO, IoU 0.75)",
     "false_marks": "false marks an image, IoU 0.50",
+    "image_auroc": "AUROC of images, by their highest mark",
+    "image_sensitivity": "sensitivity for images, by their highest mark",
+    "image_specificity": "specificity for images, by their highest mark",
     "instance_dice": "Dice of the right marks",
     "marks_found": "share of the true marks found, IoU 0.50",
     "tp_ap_50": "right / (right + false + missed), IoU 0.50",
@@ -59,7 +63,7 @@ def answer_words(reading: Reading) -> str:
     if prediction.refused is not None:
         return f"Refused: {prediction.refused}"
     parts = []
-    if prediction.scores:
+    if prediction.scores and not reading.marks_lesions:
         by_score = sorted(prediction.scores.items(), key=lambda item: -item[1])
         first = reading.predicted_class
         close = close_classes(reading)
@@ -73,7 +77,7 @@ def answer_words(reading: Reading) -> str:
             parts.append(head + (f" ({'; '.join(others)})" if others else ""))
         else:
             parts.append(", ".join(far))
-    if reading.marks or not prediction.scores:
+    if reading.can_mark:
         parts.append(_counted(reading.marks))
     return "; ".join(parts)
 
@@ -163,6 +167,11 @@ def decides(estimate: Estimate) -> bool:
 def is_rate(estimate: Estimate) -> bool:
     """Whether it is an amount an image and no share."""
     return estimate.metric in metrics and metrics.get(estimate.metric).rate
+
+
+def is_of_images(estimate: Estimate) -> bool:
+    """Whether it tells images from images by their highest mark, and says nothing of single marks."""
+    return estimate.metric in metrics and metrics.get(estimate.metric).of is ImageQuestion
 
 
 MOST_COUNTS = 12

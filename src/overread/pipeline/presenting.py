@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from overread import io
 from overread.bundle import Bundle, weights_bytes
+from overread.data.inputs import as_read
 from overread.data.manifest import Case, Manifest
-from overread.errors import UndefinedMetric, UnreadableImage
+from overread.errors import InputError, UndefinedMetric, UnreadableImage
 from overread.evaluation.curves import confusion_matrix, froc
 from overread.evaluation.estimate import Estimate
 from overread.export.content import Confusion, FoldRow, FrocCurve, History, LabelCurves
@@ -47,8 +47,8 @@ def reading_of(
     image = None
     if pixels and prediction.refused is None and case.images:
         try:
-            image = io.read(case.images[0].path, item=case.images[0].item)
-        except UnreadableImage:  # it was readable when it was predicted: the picture is left out
+            image = as_read(case)
+        except (UnreadableImage, InputError):  # it was readable when it was predicted: the picture is left out
             image = None
     return Reading(
         prediction,
@@ -58,6 +58,7 @@ def reading_of(
         fold=fold,
         exclusive=manifest.task == "single-label",
         simulated=manifest.simulated,
+        marks_lesions=manifest.marks_lesions,
         classes=manifest.classes,
         unit=manifest.unit,
     )
@@ -73,36 +74,41 @@ def shown_marks(prediction: Prediction, threshold: float) -> Prediction:
     return replace(prediction, findings=kept)
 
 
-def examples_of(assessment: Assessment, folds: Mapping[str, int]) -> list[tuple[str, Reading]]:
+def examples_of(assessment: Assessment, folds: Mapping[str, int]) -> Sequence[tuple[str, Reading]]:
     """The best, a middling and the worst cases, two of each where there are so many."""
     scores = assessment.case_scores()
     ordered = sorted(scores, key=lambda key: (scores[key], key))
     if not ordered:
-        return []
+        return ()
     middle = len(ordered) // 2
     places = {"worst": [0, 1], "median": [middle, middle - 1], "best": [-1, -2]}
     marks = assessment.manifest.marks_lesions
     what = "F1 of its marks" if marks else "score of the truth"
     words = "{:.2f}".format if marks else score_words  # a share of marks can be exactly 1, a score never is
-    cases = {case.case_id: case for case in assessment.manifest.cases}
     chosen: dict[str, str] = {}
     for word, indices in places.items():
         for index in indices:
             if -len(ordered) <= index < len(ordered):
                 chosen.setdefault(ordered[index], f"{word}: {what} {words(scores[ordered[index]])}")
-    return [
-        (
-            caption,
-            reading_of(
-                cases[key],
-                shown_marks(assessment.predictions[key], assessment.threshold_of(key)),
-                assessment.manifest,
-                pixels=True,
-                fold=folds.get(key),
-            ),
-        )
-        for key, caption in chosen.items()
-    ]
+    return _Examples(assessment, folds, list(chosen.items()))
+
+
+class _Examples(Sequence[tuple[str, Reading]]):
+    """Examples whose pixels are read when they are looked at, so that only one volume at a time is in memory."""
+
+    def __init__(self, assessment: Assessment, folds: Mapping[str, int], chosen: Sequence[tuple[str, str]]) -> None:
+        self._assessment = assessment
+        self._folds = folds
+        self._chosen = chosen
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    def __getitem__(self, index: int) -> tuple[str, Reading]:  # type: ignore[override]
+        (key, caption), of = self._chosen[index], self._assessment
+        case = next(case for case in of.manifest.cases if case.case_id == key)
+        answer = shown_marks(of.predictions[key], of.threshold_of(key))
+        return caption, reading_of(case, answer, of.manifest, pixels=True, fold=self._folds.get(key))
 
 
 def curves_of(assessment: Assessment) -> LabelCurves | None:
