@@ -105,7 +105,7 @@ def page(rows: dict[str, list[Row]]) -> str:
         "patients. Minutes are those of the training of all five folds on two cores. Made by `benchmarks/results.py`;",
         "settings were chosen on folds of other seeds.",
         "",
-        "The published rows (Yang et al., Scientific Data 10:41, 2023) are on the **official test split**, which is not",
+        "The published rows (Yang et al., Scientific Data 10:41, 2023) are on the **official test split**, not",
         "used here: other images, one network instead of five, no intervals. They show the scale, not a ranking.",
     ]
     for dataset, reached in rows.items():
