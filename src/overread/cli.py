@@ -216,9 +216,20 @@ def _recipe_new(arguments: argparse.Namespace, progress: Progress) -> int:
 
 
 def _recipe_show(arguments: argparse.Namespace, _: Progress) -> int:
+    from overread import pipeline
+    from overread.errors import InputError
     from overread.recipe import load_recipe
 
+    if arguments.data is not None and arguments.pictures is None:
+        raise InputError(
+            "--data names whose images --pictures shall show. Give --pictures DIR too, or leave --data out."
+        )
     print(load_recipe(arguments.recipe).resolved().to_toml(), end="")
+    if arguments.pictures is not None:
+        written = pipeline.picture_augmentation(
+            arguments.recipe, arguments.pictures, data=arguments.data, source=arguments.source
+        )
+        _say(f"{len(written)} pictures of augmentation are in {arguments.pictures}", sys.stderr)
     return DONE
 
 
@@ -276,13 +287,15 @@ def _print_evaluation(folder: Path) -> int:
 
 
 def _estimate_line(estimate: Estimate, data: Mapping[str, Any]) -> str:
-    from overread.export.wording import is_mean_of_classes, level_words, name_words, number_words
+    from overread.export.wording import is_mean_of_classes, is_of_images, level_words, name_words, number_words
 
     name = name_words(estimate) + ("" if estimate.class_name is None else f" for {estimate.class_name}")
     rests_on = f"{estimate.n_cases} cases" + (
         f" of {estimate.n_patients} patients" if data.get("names_patients", True) else ""
     )
-    if data["task"] in ("boxes", "masks"):
+    if is_of_images(estimate):
+        rests_on += f", {estimate.n_positive} of them with true marks"
+    elif data["task"] in ("boxes", "masks"):
         rests_on += f", {estimate.n_positive} true marks"
     elif data["task"] != "reconstruction" and not is_mean_of_classes(estimate):
         rests_on += f", {estimate.n_positive} positive"
@@ -371,6 +384,13 @@ def _parser() -> argparse.ArgumentParser:
     _add_data(new)
     show = _command(verbs, "show", _recipe_show, "print a recipe with every setting", "recipe show breastmnist-cnn")
     _add_recipe(show)
+    show.add_argument(
+        "--pictures", type=Path, metavar="DIR", help="also picture what each set of augmentation makes of images"
+    )
+    show.add_argument(
+        "--data", type=Path, metavar="DATA", help="pictures of its first images (default: of simulated CT)"
+    )
+    _add_source(show)
 
     train = _command(commands, "train", _train, "learn from a data set and measure", "train images/ --out run/")
     train.usage = "%(prog)s [RECIPE] DATA --out RUN [options]"

@@ -126,7 +126,8 @@ class Prediction:
         scores: class -> score in [0, 1] for the image as a whole; of a model that marks, the highest of its marks.
         heatmap: `(row, column)` or `(slice, row, column)` in the original grid, where there is one: where the answer
             comes from, from 0 on.
-        frame_scores: class -> score in [0, 1] of each slice or frame by itself, for models that read sequences.
+        frame_scores: class -> score in [0, 1] of each slice or frame of the original image by itself, for models that
+            read sequences; None where the slice was cut away before the model saw it.
         restored: the image as the model gives it back, for models that restore.
         quality: how near it came to the clean image, such as "psnr_db", where that is known.
         bundle_id: which model.
@@ -137,7 +138,7 @@ class Prediction:
     findings: tuple[Finding, ...] = ()
     scores: Mapping[str, float] = field(default_factory=dict)
     heatmap: NDArray[np.float32] | None = None
-    frame_scores: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    frame_scores: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
     restored: Image | None = None
     quality: Mapping[str, float] = field(default_factory=dict)
     bundle_id: str | None = None

@@ -5,6 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from overread.errors import UndefinedMetric
+from overread.evaluation.image_level import ImageQuestion
 from overread.evaluation.labels import LabelQuestion
 from overread.evaluation.marks import MarkQuestion
 from overread.evaluation.metric import Metric, metrics, metrics_of
@@ -51,12 +52,9 @@ def pictures(seed: int, *, images: int = 12) -> list[list[NDArray[np.float64]]]:
 
 
 def question(metric: Metric, seed: int):
-    asked = {LabelQuestion: labels, MarkQuestion: marks, RestorationQuestion: restorations}
-    return asked[metric.of](seed)
-
-
-def restorations(seed: int) -> RestorationQuestion:
-    return RestorationQuestion.ask(*pictures(seed))
+    if metric.of is RestorationQuestion:
+        return RestorationQuestion.ask(*pictures(seed))
+    return labels(seed) if issubclass(metric.of, LabelQuestion) else marks(seed)
 
 
 @pytest.fixture(params=list(metrics))
@@ -67,7 +65,7 @@ def metric(request: pytest.FixtureRequest) -> Metric:
 def test_a_metric_says_what_it_is(metric):
     assert metric.says
     assert metric.better in ("higher", "lower")
-    assert metric.of in (LabelQuestion, MarkQuestion, RestorationQuestion)
+    assert metric.of in (LabelQuestion, ImageQuestion, MarkQuestion, RestorationQuestion)
     assert metric.ends[0] < metric.ends[1]
 
 
@@ -96,7 +94,7 @@ def test_counting_every_case_twice_changes_nothing(metric):
 
 
 def test_the_order_of_cases_is_irrelevant(metric):
-    if metric.of is LabelQuestion:
+    if issubclass(metric.of, LabelQuestion):
         rng = np.random.default_rng(3)
         truth, scores, order = rng.integers(2, size=30), np.round(rng.random(30), 1), rng.permutation(30)
         assert metric(truth, scores) == pytest.approx(metric(truth[order], scores[order]), abs=1e-12)
@@ -110,6 +108,7 @@ def test_the_order_of_cases_is_irrelevant(metric):
 def test_truth_that_lacks_what_a_metric_rests_on_raises_instead_of_giving_a_number(metric):
     nothing = {
         LabelQuestion: lambda: LabelQuestion.ask([], []),
+        ImageQuestion: lambda: LabelQuestion.ask([], []),
         MarkQuestion: no_images,
         RestorationQuestion: lambda: RestorationQuestion.ask([], [], []),
     }
@@ -162,7 +161,7 @@ def test_a_metric_is_defined_in_a_sentence(metric):
     assert (metric.over_weights.__doc__ or "").strip().endswith(".")
 
 
-@pytest.fixture(params=[metric.name for metric in metrics_of(LabelQuestion)])
+@pytest.fixture(params=[metric.name for kind in (LabelQuestion, ImageQuestion) for metric in metrics_of(kind)])
 def label_metric(request: pytest.FixtureRequest) -> Metric:
     return metrics.get(request.param)
 

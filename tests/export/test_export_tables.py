@@ -12,7 +12,13 @@ from overread.data.manifest import Case, ImageRef
 from overread.errors import InputError
 from overread.evaluation.classification import classification_estimates
 from overread.export.reading import Reading
-from overread.export.tables import write_json, write_predictions_csv, write_predictions_json
+from overread.export.tables import (
+    write_frame_scores_csv,
+    write_json,
+    write_predictions_csv,
+    write_predictions_json,
+)
+from overread.export.wording import answer_words
 from overread.finding import Finding, Mask, Prediction
 
 PATIENTS = [("a", "Doe^Jane"), ("b", "Doe^Jane"), ("c", "Doe^John"), ("d", "d")]
@@ -93,8 +99,11 @@ def test_a_model_that_marks_gets_a_table_of_marks_also_where_it_scores_the_image
     tmp_path: Path, marked: Reading
 ) -> None:
     scored = replace(marked, prediction=replace(marked.prediction, scores={"tumour": 0.87, "cyst": 0.5}))
-    tables = [write_predictions_csv(tmp_path / "p.csv", [one]).read_bytes() for one in (marked, scored)]
-    assert tables[0] == tables[1]
+    plain, more = (
+        write_predictions_csv(tmp_path / "p.csv", [one]).read_text().splitlines() for one in (marked, scored)
+    )
+    assert more[: len(plain)] == plain
+    assert all(",highest mark," in line for line in more[len(plain) :])
 
 
 def test_without_truth_the_overlap_stays_empty(tmp_path: Path, marked: Reading) -> None:
@@ -140,3 +149,28 @@ def test_two_bundles_or_two_sets_of_classes_do_not_go_into_one_table(tmp_path: P
         write_predictions_json(tmp_path / "p.json", [one, other_bundle])
     with pytest.raises(InputError, match="one model"):
         write_predictions_csv(tmp_path / "p.csv", [one, other_classes])
+
+
+def test_slices_are_scored_in_a_table_of_their_own_and_in_the_json(tmp_path: Path, labelled: MakeReading) -> None:
+    frames = {"malignant": (0.25, None), "benign": (0.75, None)}
+    reading = replace(labelled(0, 0.25), prediction=replace(labelled(0, 0.25).prediction, frame_scores=frames))
+    (path,) = write_frame_scores_csv(tmp_path / "f.csv", [labelled(1, 0.5), reading])
+    assert path.read_text() == "case_id,slice,score_malignant,score_benign\ncase-0,1,0.25,0.75\ncase-0,2,,\n"
+    (said,) = json.loads(write_predictions_json(tmp_path / "p.json", [reading]).read_text())["predictions"]
+    assert said["frame_scores"] == {"malignant": [0.25, None], "benign": [0.75, None]}
+
+
+def test_without_sequences_there_is_no_table_of_slices(tmp_path: Path, labelled: MakeReading) -> None:
+    assert write_frame_scores_csv(tmp_path / "f.csv", [labelled(1, 0.5)]) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_highest_mark_of_an_image_is_kept_beside_its_marks(tmp_path: Path, marked: Reading) -> None:
+    prediction = replace(marked.prediction, findings=(), scores={"tumour": 0.31, "cyst": 0.0})
+    quiet = replace(marked, prediction=prediction, marks_lesions=True, exclusive=False, classes=("tumour", "cyst"))
+    table = pd.read_csv(write_predictions_csv(tmp_path / "p.csv", [quiet]))
+    assert table["kind"].tolist() == ["truth", "highest mark", "highest mark"]
+    assert table.set_index("label").loc["cyst", "score"] == 0
+    (said,) = json.loads(write_predictions_json(tmp_path / "p.json", [quiet]).read_text())["predictions"]
+    assert (said["scores"], said["scores_are"]) == ({"tumour": 0.31, "cyst": 0.0}, "highest mark")
+    assert answer_words(quiet) == "no marks"  # 0.31 is below the point from which a mark is shown

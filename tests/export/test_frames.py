@@ -59,7 +59,7 @@ def test_frames_have_the_window_of_the_file_and_true_proportions() -> None:
     tall = Image(np.full((1, 1, 20, 20), 45.0), Geometry(np.diag([1, 2, 5, 1.0])), units="HU", window=(40.5, 100))
     picture, how = contact_sheet(tall, side_px=400)
     assert picture.size == (200, 400)
-    assert how == "1 frame, window 40.5/100 HU"
+    assert how == "1 slice, window 40.5/100 HU"
 
 
 def test_colour_stays_colour() -> None:

@@ -30,7 +30,7 @@ def reading(image: Image, heat: np.ndarray | None) -> Reading:
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 def test_the_brightest_place_of_the_picture_is_that_of_the_map(image: Image, mode: str) -> None:
     made = compose(reading(image, heatmap(row=4, column=21)), side_px=300)
-    assert made.names[-1] == "the heat map"
+    assert made.says[-1] == "the heat map"
     plain, heat = made.panels
     cell = plain.width // 30
     bright = np.asarray(heat.convert(mode), dtype=float).reshape(heat.height, heat.width, -1).sum(2)[:, : plain.width]
@@ -83,4 +83,4 @@ def test_a_map_without_any_heat_is_black_and_no_accident(image: Image) -> None:
 def test_marks_and_heat_stand_side_by_side(marked: Reading) -> None:
     with_heat = replace(marked, prediction=replace(marked.prediction, heatmap=heatmap(row=2, column=2)))
     made = compose(with_heat, side_px=300)
-    assert made.names == ("the image", "the image with the marks", "the heat map")
+    assert made.says == ("the image", "the image with the marks", "the heat map")

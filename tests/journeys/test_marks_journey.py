@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 from pycocotools import mask as coco_mask
 
@@ -21,6 +22,23 @@ def test_a_training_on_marks_gives_every_number_of_localisation(marker: Path) ->
     assert whole["coco_ap50"]["value"] > 0.5  # discs are easy: a network that marks elsewhere would fail here
     assert whole["coco_ap50"]["n_positive"] >= whole["coco_ap50"]["n_cases"] > 0
     assert (marker / "bundle" / "fold-0.safetensors").exists()
+
+
+def test_how_well_images_are_told_apart_is_measured_beside_the_marks_and_not_mixed_with_them(marker: Path) -> None:
+    evaluation = json.loads((marker / "evaluation.json").read_text())
+    whole = {row["metric"]: row for row in evaluation["estimates"] if row["class_name"] is None}
+    assert whole["image_sensitivity"]["value"] is not None
+    for name in ("image_auroc", "image_specificity"):  # every image shows a disc
+        assert whole[name]["value"] is None
+        assert "negative cases" in whole[name]["method"]
+    marks, images = (marker / "report.html").read_text().split("<h2>How well whole images are told apart")
+    assert "sensitivity for images" not in marks
+    assert "true marks found" not in images.split("<h2>")[0]
+    table = pd.read_csv(marker / "predictions.csv")
+    highest = table[table["kind"] == "highest mark"].set_index("case_id")["score"]
+    assert len(highest) == table["case_id"].nunique() == whole["image_sensitivity"]["n_cases"]
+    best = table[table["kind"] == "predicted"].groupby("case_id")["score"].max()
+    assert np.allclose(highest[best.index], best)
 
 
 def test_marks_lie_where_the_discs_are_in_the_grid_of_the_image(

@@ -17,6 +17,7 @@ from overread.preprocessing.placement import (
     mask_to_prepared,
     masks_to_prepared,
     paste_mask,
+    slices_to_original,
 )
 from overread.preprocessing.runs import crop_of, mask_from_crop
 from overread.preprocessing.section import step_from
@@ -252,3 +253,32 @@ def test_hundreds_of_instances_are_quick() -> None:
     assert len(placed) == 300
     assert pasted < 2  # about 0.1 s; encoding each mask in the whole image takes a second and more
     assert total - pasted < 2
+
+
+@given(st.integers(1, 40), st.integers(1, 40))
+def test_scores_of_resized_slices_come_back_to_the_slices_that_they_were_made_of(old: int, new: int) -> None:
+    volume = Image(np.broadcast_to(np.arange(old, dtype=np.float32)[:, None, None], (1, old, 6, 6)))
+    prepared = prepare(volume, [step_from({"step": "resize", "height": 6, "width": 6, "slices": new})])
+    depths = prepared.pixels[0, :, 3, 3][:, None]  # what each prepared slice shows, as its "score"
+    back = slices_to_original(depths, prepared)
+    assert back.shape == (old, 1)
+    assert not np.isnan(back).any()
+    assert (np.diff(back[:, 0]) >= -1e-4).all()
+    if new >= old:
+        assert back[:, 0] == pytest.approx(np.arange(old), abs=0.51)
+
+
+def test_slices_that_were_cut_away_have_no_score_and_the_others_keep_theirs() -> None:
+    pixels = np.zeros((1, 10, 8, 8), dtype=np.float32)
+    pixels[:, 3:7, 2:6, 2:6] = 1
+    prepared = prepare(Image(pixels), [step_from({"step": "crop-foreground", "slices": True})])
+    assert prepared.shape[0] == 4
+    back = slices_to_original(np.array([[0.1], [0.2], [0.3], [0.4]]), prepared)[:, 0]
+    assert np.isnan(back[[0, 1, 2, 7, 8, 9]]).all()
+    assert back[3:7].tolist() == [0.1, 0.2, 0.3, 0.4]
+
+
+def test_scores_of_flat_images_and_of_untouched_slices_stay_as_they_are() -> None:
+    scores = np.array([[0.1, 0.9], [0.4, 0.6]])
+    assert slices_to_original(scores, Image(np.zeros((1, 2, 4, 4)))).tolist() == scores.tolist()
+    assert slices_to_original(scores[:1], Image(np.zeros((1, 4, 4)))).tolist() == scores[:1].tolist()

@@ -8,9 +8,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from overread import io
 from overread.data.manifest import Case, ImageRef
-from overread.errors import InputError
+from overread.errors import InputError, UnreadableImage
 from overread.image import Axes, Image, Source
+from overread.preprocessing.colour import Grey
+from overread.preprocessing.geometry import Resize
 from overread.preprocessing.step import Step, prepare
 
 
@@ -46,6 +49,39 @@ def input_of(case: Case, steps: Sequence[Step], images: Images) -> Image:
     if len(case.images) == 1:
         return images.get(case.images[0], steps)
     return _sequence(case.case_id, [images.get(ref, steps) for ref in case.images])
+
+
+def as_read(case: Case) -> Image | None:
+    """What a person is to see of a case: its images as they were read; None of a row of measurements.
+
+    The images of a sequence that differ in size are fitted into that of the first, and shown in grey where only some
+    have colours.
+
+    Raises:
+        UnreadableImage: a file cannot be read.
+        InputError: images that are no sequence.
+    """
+    if not case.images:
+        return None
+    try:
+        return input_of(case, (), FilesAsRead())
+    except UnreadableImage:
+        raise
+    except InputError:
+        height, width = io.read(case.images[0].path, item=case.images[0].item).shape[-2:]
+        return input_of(case, (Grey(), Resize(height=height, width=width)), FilesAsRead())
+
+
+class FilesAsRead:
+    """Images straight from their files."""
+
+    def get(self, ref: ImageRef, steps: Sequence[Step]) -> Image:
+        """The image after `steps`; nothing is kept.
+
+        Raises:
+            UnreadableImage: the file cannot be read.
+        """
+        return prepare(io.read(ref.path, item=ref.item), steps)
 
 
 def slices_of(image: Image, axes: Axes) -> NDArray[np.float32]:

@@ -119,10 +119,12 @@ class PreparedImages:
                     known.append(self.facts(ref))
         if not known:
             return {}
-        sizes = Counter(" x ".join(str(n) for n in facts.shape) for facts in known).most_common()
+        sizes = Counter(_size_words(facts.shape) for facts in known).most_common()
         kinds = Counter({1: "grey", 3: "colour"}.get(facts.channels, f"{facts.channels} channels") for facts in known)
         shown = [f"{size} ({count})" for size, count in sizes[:4]]
-        return {
+        lengths = sorted(len(case.images) for case in manifest.cases)
+        several = {"images a case": f"{lengths[0]} to {lengths[-1]}, as one sequence"} if lengths[-1] > 1 else {}
+        return several | {
             "image size": ", ".join(shown) + (f" and {len(sizes) - 4} more" if len(sizes) > 4 else ""),
             "image kind": ", ".join(f"{kind} ({count})" for kind, count in kinds.most_common()),
         }
@@ -158,6 +160,11 @@ class PreparedImages:
             np.save(file, image.pixels)
         facts["checksum"] = _checksum(image.pixels, facts)
         write_whole(facts_file, json.dumps(facts))  # last: its presence says that the pixels are there
+
+
+def _size_words(shape: tuple[int, ...]) -> str:
+    *slices, rows, columns = shape
+    return "".join(f"{count} slices of " for count in slices) + f"{rows} x {columns}"
 
 
 def _content_key(ref: ImageRef) -> str:

@@ -43,21 +43,23 @@ class DataSection(BaseModel):
 SETS: dict[str, dict[str, Any]] = {
     "none": {},
     "light": {"shift": 0.05, "zoom": (0.95, 1.05), "brightness": 0.05, "contrast": 0.1},
-    # patients turn and breathe, tubes and screens differ; the heart is on one side, so nothing is mirrored
+    # patients turn and breathe, tubes and screens differ; the heart is on one side, so nothing is mirrored. What is
+    # turned, moved or made smaller shows edges without a picture: only as wide as a collimator leaves them
     "radiograph": {
-        "rotation_degrees": 10.0,
-        "shift": 0.06,
-        "zoom": (0.9, 1.15),
+        "rotation_degrees": 7.0,
+        "shift": 0.05,
+        "zoom": (0.95, 1.15),
         "brightness": 0.1,
         "contrast": 0.2,
         "noise": 0.02,
     },
-    # there is no up and down under a microscope; stains and lamps differ
+    # there is no up and down under a microscope; stains and lamps differ. Nothing is made smaller: around a stained
+    # section there is light, and the edge would be filled with its darkest colour
     "microscopy": {
         "flip": True,
         "flip_vertical": True,
         "quarter_turns": True,
-        "zoom": (0.8, 1.25),
+        "zoom": (1.0, 1.25),
         "brightness": 0.1,
         "contrast": 0.3,
     },

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from overread.errors import UndefinedMetric
 from overread.evaluation.estimate import Estimate
 from overread.evaluation.intervals import over_draws
-from overread.evaluation.marks import MAX_DETECTIONS, MarkDraws, MarkQuestion, Marks, Threshold
+from overread.evaluation.marks import MAX_DETECTIONS, MarkDraws, MarkQuestion, Marks, Threshold, worded
 from overread.evaluation.matching import FOUND_IOU, Kind
 from overread.evaluation.measured import Measured, asker, mean_of_classes, of_class
 from overread.evaluation.metric import metric, metrics_of
@@ -194,7 +194,7 @@ def localisation_measured(
         truth, predicted, classes, patients, kind=kind, threshold=threshold, max_detections=max_detections
     )
     chosen = metrics_of(MarkQuestion)
-    called = f"marks with a score of at least {_worded(threshold)}"
+    called = f"marks with a score of at least {worded(threshold)}"
     n_patients = questions[0].patients if questions else 0
     results = over_draws(
         [asker(question, chosen) for question in questions],
@@ -217,13 +217,6 @@ def localisation_measured(
         total = {"n_cases": len(truth), "n_patients": n_patients, "n_positive": n_marks}
         overall.append(mean_of_classes(rows, says=says, add=m.rate, **total))
     return [*overall, *(row for rows in zip(*by_class, strict=True) for row in rows)]
-
-
-def _worded(threshold: Threshold) -> str:
-    if not isinstance(threshold, Mapping):
-        return f"{threshold:.4g}"
-    values = sorted(set(threshold.values())) or [0.5]
-    return f"{values[0]:.4g}" if len(values) == 1 else f"that of its fold, {values[0]:.4g} to {values[-1]:.4g}"
 
 
 def choose_threshold(truth: Marks, predicted: Marks, kind: Kind) -> float:

@@ -30,6 +30,14 @@ Threshold = float | Mapping[str, float]
 _RECALLS = np.linspace(0, 1, 101)
 
 
+def worded(threshold: Threshold) -> str:
+    """An operating point as the account of a number says it: its value, or the span of those of the folds."""
+    if not isinstance(threshold, Mapping):
+        return f"{threshold:.4g}"
+    values = sorted(set(threshold.values())) or [0.5]
+    return f"{values[0]:.4g}" if len(values) == 1 else f"that of its fold, {values[0]:.4g} to {values[-1]:.4g}"
+
+
 @dataclass(frozen=True, eq=False)
 class MarkQuestion:
     """The marks of one class in all images; the predicted ones stand in the order of falling scores.
@@ -108,7 +116,7 @@ class MarkQuestion:
         Raises:
             InputError: for cases that only one side has, unknown labels, marks without region or score.
         """
-        _check(truth, predicted, classes, patients)
+        check_cases(truth, predicted, classes, patients)
         cases = sorted(truth)
         keys, of_case = np.unique(np.array([patients[case] for case in cases], dtype=str), return_inverse=True)
         images = np.bincount(of_case, minlength=len(keys)).astype(np.float64)
@@ -254,7 +262,12 @@ def _match_image(
     return scores[order], found >= 0, own
 
 
-def _check(truth: Marks, predicted: Marks, classes: Sequence[str], patients: Mapping[str, str]) -> None:
+def check_cases(truth: Marks, predicted: Marks, classes: Sequence[str], patients: Mapping[str, str]) -> None:
+    """Refuse marks that cannot be measured.
+
+    Raises:
+        InputError: for cases that only one side has, cases without a patient, or unknown labels.
+    """
     if alone := sorted(set(truth) ^ set(predicted)):
         raise InputError(
             f"Truth and predictions are of the same cases; {len(alone)} are on one side only, such as '{alone[0]}'. "

@@ -45,14 +45,17 @@ class Shown:
         It is made larger by a whole factor and without smoothing, so that pixels are seen as they are, and made
         smaller by averaging. Pixels that are not square are stretched to their true proportions.
         """
-        columns, rows = self.picture.width, self.picture.height
-        wide, high = columns * max(1.0, 1 / self.tall), rows * max(1.0, self.tall)
-        factor = side_px / max(wide, high)
-        if factor > 1:
-            factor = max(1, math.floor(factor + 0.5))
-        size = max(1, round(wide * factor)), max(1, round(high * factor))
-        filter_ = Picture.Resampling.NEAREST if factor >= 1 else Picture.Resampling.BOX
-        return self.picture.resize(size, filter_)
+        return fitted_picture(self.picture, side_px, tall=self.tall)
+
+
+def fitted_picture(picture: Picture.Image, side_px: int, *, tall: float = 1.0) -> Picture.Image:
+    """A picture with a longer side of about `side_px`, as `Shown.sized` says."""
+    wide, high = picture.width * max(1.0, 1 / tall), picture.height * max(1.0, tall)
+    factor = side_px / max(wide, high)
+    if factor > 1:
+        factor = max(1, math.floor(factor + 0.5))
+    size = max(1, round(wide * factor)), max(1, round(high * factor))
+    return picture.resize(size, Picture.Resampling.NEAREST if factor >= 1 else Picture.Resampling.BOX)
 
 
 def shown(image: Image) -> Shown:

@@ -16,7 +16,7 @@ from PIL import ImageDraw
 
 from overread.evaluation.matching import FOUND_IOU
 from overread.export.bearings import draw_bearings
-from overread.export.display import Shown, in_scale_of, shown
+from overread.export.display import in_scale_of, shown
 from overread.export.heat import heat_of
 from overread.export.marking import (
     COLOURS,
@@ -32,6 +32,7 @@ from overread.export.marking import (
     wrapped,
 )
 from overread.export.reading import Reading, exporters
+from overread.export.slices import slice_pictures
 from overread.export.wording import NOT_FOR_DIAGNOSIS, answer_words, score_words, truth_words
 from overread.image import Image
 from overread.writing import write_whole
@@ -62,13 +63,15 @@ class Composition:
 
     panels: tuple[Picture.Image, ...]
     lines: tuple[Line, ...]
-    names: tuple[str, ...] = ("the image", "the image with the marks", "the image with the truth")
+    says: tuple[str, ...] = ("the image", "the image with the marks", "the image with the truth")
 
 
 def compose(reading: Reading, *, side_px: int) -> Composition:
     """Draw the plain image, the same image with the marks and the heat map, and find the words that belong to them.
 
     Of a model that restores, the image stands beside what it made of it, all in one grey scale.
+    Of a volume or sequence the slices stand on one sheet; where the model scores each of them, that is drawn beside.
+
     Among many marks the truth stands in a third picture, where it is known, with a frame around what was missed.
 
     Args:
@@ -76,38 +79,43 @@ def compose(reading: Reading, *, side_px: int) -> Composition:
         side_px: the longer side of one picture, about; small images are enlarged by a whole factor.
     """
     if reading.image is None:
-        return Composition((), tuple(_caption(reading, None)))
+        return Composition((), tuple(_caption(reading)))
     if reading.prediction.restored is not None:
         return _before_and_after(reading, reading.image, reading.prediction.restored, side_px)
-    view = shown(reading.image)
-    made = _with_marks(reading, view, side_px)
+    made = _with_marks(reading, reading.image, side_px)
     heatmap = reading.prediction.heatmap
-    heat = None if heatmap is None else heat_of(heatmap, reading.image, view, side_px)
+    heat = None if heatmap is None else heat_of(heatmap, reading.image, shown(reading.image), side_px)
     if heat is None:
         return made
     return Composition(
         panels=(*made.panels, heat.panel),
-        lines=(*made.lines[:-2], Line(heat.words), *made.lines[-2:]),
-        names=(*made.names[: len(made.panels)], "the heat map"),
+        lines=(*made.lines[:-1], Line(heat.words), made.lines[-1]),
+        says=(*made.says[: len(made.panels)], "the heat map"),
     )
 
 
-def _with_marks(reading: Reading, view: Shown, side_px: int) -> Composition:
-    """The image without and with marks, and the truth where it needs a picture of its own."""
+def _with_marks(reading: Reading, image: Image, side_px: int) -> Composition:
+    """The image without and with marks, and the truth where it needs a picture of its own; a volume in slices."""
+    if len(image.shape) == 3:
+        panels, how = slice_pictures(reading, image, side_px=side_px)
+        says = ("slices of the volume", "the score of each slice, and the slices with the highest")
+        return Composition(tuple(panels), tuple(_caption(reading, how=how)), says)
+    view = shown(image)
+    how = [f"Shown: {view.how}"]
     plain = view.sized(side_px)
     sheet = Sheet(plain, plain.width / view.picture.width, plain.height / view.picture.height)
     draw_bearings(sheet, view)
     marks, truth = reading.marks, reading.true_marks or ()
-    if (reading.image is not None and reading.image.pixels.ndim == 4) or not (marks or truth):
-        return Composition((plain,), tuple(_caption(reading, view)))
+    if not (marks or truth):
+        return Composition((plain,), tuple(_caption(reading, how=how)))
     sheet, beside = (Sheet(plain.copy(), sheet.across, sheet.down, list(sheet.placed)) for _ in range(2))
     if not truth or max(len(marks), len(truth)) <= MANY_MARKS:
         draw_marks(sheet, marks, truth, reading.marked_classes)
-        return Composition((plain, sheet.picture), tuple(_caption(reading, view, wordless=sheet.wordless)))
+        return Composition((plain, sheet.picture), tuple(_caption(reading, how=how, wordless=sheet.wordless)))
     draw_marks(sheet, marks, None, reading.marked_classes)
     missed = missed_marks(marks, truth)
     draw_truth(beside, truth, missed)
-    lines = _caption(reading, view, wordless=sheet.wordless + beside.wordless, n_missed=len(missed))
+    lines = _caption(reading, how=how, wordless=sheet.wordless + beside.wordless, n_missed=len(missed))
     return Composition((plain, sheet.picture, beside.picture), tuple(lines))
 
 
@@ -121,8 +129,8 @@ def _before_and_after(reading: Reading, image: Image, restored: Image, side_px: 
         panel = view.sized(side_px)
         draw_bearings(Sheet(panel, panel.width / view.picture.width, panel.height / view.picture.height), view)
         panels.append(panel)
-    lines = _caption(reading, views["the image"])
-    lines.insert(-2, Line(f"From left to right: {', '.join(views)}"))
+    how = [f"From left to right: {', '.join(views)}", f"Shown: {views['the image'].how}"]
+    lines = _caption(reading, how=how)
     return Composition(tuple(panels), tuple(lines), tuple(views))
 
 
@@ -178,8 +186,10 @@ def file_names(case_ids: Sequence[str]) -> list[str]:
 
 
 def _caption(
-    reading: Reading, view: Shown | None, *, wordless: Sequence[str] = (), n_missed: int | None = None
+    reading: Reading, *, how: Sequence[str] = (), wordless: Sequence[str] = (), n_missed: int | None = None
 ) -> list[Line]:
+    """The lines below the pictures; `how` says what these show, and is empty where there are none."""
+    flat = reading.image is not None and len(reading.image.shape) == 2
     lines = [Line(reading.name)]
     if reading.simulated:
         lines.append(Line("SIMULATED IMAGE - says nothing about patients", "alarm"))
@@ -190,18 +200,17 @@ def _caption(
     if reading.prediction.refused is not None:
         lines.append(Line(answer_words(reading), "alarm"))
     else:
-        lines += _model_lines(reading, drawn=bool(reading.marks) and view is not None)
+        lines += _model_lines(reading, drawn=bool(reading.marks) and flat)
     truth = truth_words(reading)
     if truth is not None:
         missed = "" if n_missed is None else f"; framed: {n_missed} missed (IoU below {FOUND_IOU})"
-        lines.append(Line(f"Truth: {truth}{missed}", "true" if reading.true_marks and view else "plain", TRUE))
-    if view is not None:
-        if wordless:
-            counts = ", ".join(f"{count} {label}" for label, count in Counter(wordless).most_common())
-            lines.append(Line(f"Contours without words, for lack of room: {counts}"))
-        if reading.image is not None and reading.image.pixels.ndim == 4 and (reading.marks or reading.true_marks):
-            lines.append(Line("Marks are not drawn: they do not say in which slice they lie", "alarm"))
-        lines.append(Line(f"Shown: {view.how}"))
+        lines.append(Line(f"Truth: {truth}{missed}", "true" if reading.true_marks and flat else "plain", TRUE))
+    if wordless:
+        counts = ", ".join(f"{count} {label}" for label, count in Counter(wordless).most_common())
+        lines.append(Line(f"Contours without words, for lack of room: {counts}"))
+    if how and not flat and (reading.marks or reading.true_marks):
+        lines.append(Line("Marks are not drawn: they do not say in which slice they lie", "alarm"))
+    lines += [Line(text) for text in how]
     lines.append(Line(NOT_FOR_DIAGNOSIS))
     return lines
 
@@ -223,11 +232,10 @@ def _model_words(reading: Reading) -> str:
     head = "Model" if reading.model is None else f"Model {reading.model}"
     if reading.restores:
         return f"{head}: {answer_words(reading)}"
-    marking = bool(reading.marks) or not reading.prediction.scores
-    if marking and reading.threshold is not None:
+    if reading.can_mark and reading.threshold is not None:
         head += f" (marks from score {score_words(reading.threshold)} on)"
     words = f"{head}: {answer_words(reading)}"
-    return words if reading.marks or not marking else f"{words} - that does not mean no disease"
+    return words if reading.marks or not reading.can_mark else f"{words} - that does not mean no disease"
 
 
 def _page(panels: Sequence[Picture.Image], lines: Sequence[Line], side_px: int) -> Picture.Image:

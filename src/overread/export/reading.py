@@ -31,6 +31,7 @@ class Reading:
         model_simulated: whether the model learned from simulated images, whatever this one is.
         model: the name of the model; None where the page around the picture says it.
         threshold: the model's marks are shown from this score on, in [0, 1]; None where they were not chosen by one.
+        marks_lesions: whether the model marks; its scores are then those of its highest marks.
         classes: all that the model knows, so that a class keeps its colour from picture to picture; empty: those
             of the marks.
         unit: what it is a reading of: an image, or a row of measurements, which has no picture.
@@ -49,6 +50,7 @@ class Reading:
     model_simulated: bool = False
     model: str | None = None
     threshold: float | None = None
+    marks_lesions: bool = False
     classes: tuple[str, ...] = ()
     unit: Literal["image", "row"] = "image"
     noisy: Image | None = None
@@ -57,6 +59,12 @@ class Reading:
     def restores(self) -> bool:
         """Whether the model gives images back, and says nothing about what they show."""
         return self.prediction.restored is not None or bool(self.prediction.quality)
+
+    @property
+    def can_mark(self) -> bool:
+        """Whether the answer is marks, be it none."""
+        truly = self.true_marks is not None
+        return self.marks_lesions or truly or bool(self.marks) or not (self.prediction.scores or self.restores)
 
     @property
     def marks(self) -> tuple[Finding, ...]:

@@ -33,6 +33,7 @@ from overread.export.wording import (
     first_names,
     found_words,
     is_mean_of_classes,
+    is_of_images,
     is_rate,
     level_words,
     metric_words,
@@ -81,8 +82,7 @@ def render_report(content: ReportContent) -> str:
         problems=[_problem(problem) for problem in content.problems],
         names_patients=_names_patients(content),
         marks=_is_about_marks(content),
-        estimates=_estimates(content),
-        methods=_methods(content.estimates),
+        tables=list(_tables(content)),
         levels=[level_words(level) for level in sorted({estimate.level for estimate in content.estimates})],
         label_curves=list(_label_curves(content.curves)) if content.curves else [],
         left_out_curves=max(0, len(content.curves.classes) - MOST_CURVES) if content.curves else 0,
@@ -210,18 +210,33 @@ def _amounts(best: Estimate, content: ReportContent) -> str:
     return ", ".join(f"{e.n_positive} {e.class_name}" for e in parts)
 
 
-def _estimates(content: ReportContent) -> list[dict[str, Any]]:
-    """The groups of the table: over all classes first, then class by class, then subgroups."""
+def _tables(content: ReportContent) -> Iterator[dict[str, Any]]:
+    """A table for what the model is for and, of marks, one for images by their highest mark: they must not be mixed."""
+    marks = _is_about_marks(content)
+    of_images = [estimate for estimate in content.estimates if is_of_images(estimate)]
+    others = [estimate for estimate in content.estimates if not is_of_images(estimate)]
+    title, unit = ("How good its marks are", "True marks") if marks else ("How good it is", "Positive")
+    if others:
+        yield {"title": title, "unit": unit, "methods": _methods(others), "of_images": False,
+               "groups": _groups(others, marks=marks, restores=content.restores)}  # fmt: skip
+    if of_images:
+        yield {"title": "How well whole images are told apart, by their highest mark", "unit": "Images with it",
+               "groups": _groups(of_images, marks=False), "methods": _methods(of_images),
+               "of_images": True}  # fmt: skip
+
+
+def _groups(estimates: Sequence[Estimate], *, marks: bool, restores: bool = False) -> list[dict[str, Any]]:
+    """The groups of a table: over all classes first, then class by class, then subgroups."""
     groups: dict[tuple[str, str], list[Estimate]] = {}
-    names = {estimate.class_name for estimate in content.estimates}
+    names = {estimate.class_name for estimate in estimates}
     only = len(names) == 2 and None in names  # one class is all classes
-    for estimate in sorted(content.estimates, key=lambda e: (e.subgroup is not None, e.class_name is not None)):
+    for estimate in sorted(estimates, key=lambda e: (e.subgroup is not None, e.class_name is not None)):
         if estimate.class_name is None or not only:
             groups.setdefault((estimate.subgroup or "", estimate.class_name or ""), []).append(estimate)
     return [
         {
-            "name": _group_name(class_name, subgroup, restores=content.restores),
-            "rows": [_estimate(one, marks=_is_about_marks(content)) for one in sorted(rows, key=decides)],
+            "name": _group_name(class_name, subgroup, restores=restores),
+            "rows": [_estimate(one, marks=marks) for one in sorted(rows, key=decides)],
         }
         for (subgroup, class_name), rows in groups.items()
     ]
@@ -338,9 +353,10 @@ def _limits(content: ReportContent) -> Iterator[str]:
 
 def _card(reading: Reading, n_readings: int) -> dict[str, Any]:
     """One image with its answer, ready for the page."""
-    made = compose(reading, side_px=LARGE_PX if n_readings <= FEW_READINGS else SMALL_PX)
+    volume = reading.image is not None and len(reading.image.shape) == 3
+    made = compose(reading, side_px=(LARGE_PX if n_readings <= FEW_READINGS else SMALL_PX) * (1 + volume))
     prediction = reading.prediction
-    can_mark = prediction.refused is None and (bool(reading.marks) or not (prediction.scores or reading.restores))
+    can_mark = prediction.refused is None and reading.can_mark
     return {
         "name": reading.name,
         "refused": prediction.refused,
@@ -354,9 +370,11 @@ def _card(reading: Reading, n_readings: int) -> dict[str, Any]:
         "highest": max((mark.score for mark in reading.marks if mark.score is not None), default=None),
         "lines": made.lines[1:-1],  # name and footer stand on the page itself
         "pictures": [
-            (name, _picture_uri(panel, MOST_BYTES / (2 * max(n_readings, FEW_READINGS))))
-            for name, panel in zip(made.names, made.panels, strict=False)
+            (_picture_uri(panel, MOST_BYTES / (2 * max(n_readings, FEW_READINGS))), says)
+            for panel, says in zip(made.panels, made.says, strict=False)
         ],
+        "wide": volume,
+        "scores_are": "Highest mark" if reading.marks_lesions else "Score",
         "scores": [(n, score_words(s), s) for n, s in sorted(prediction.scores.items(), key=lambda item: -item[1])],
         "marks": [
             {

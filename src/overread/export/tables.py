@@ -60,25 +60,51 @@ def write_predictions_csv(path: Path, readings: Sequence[Reading]) -> Path:
     A model that restores gets one row a case with how near it came, such as `ssim_at_noise_0.1`.
 
     A model that marks gets one row a mark: `kind` is "predicted", or "truth" for a true mark, or "no marks" for an
-    image that has neither, or "refused". Boxes are edges in pixels of the original grid. `truth_iou` is the highest
-    overlap of a predicted mark with a true mark of its label (of the masks where both have one, else of the
-    boxes); it is empty where the truth is not known. `mask` is COCO's RLE as JSON, so that numbers that rest on masks
-    can be computed again from the table.
+    image that has neither, or "refused"; and one row an image and class of kind "highest mark": the score of the
+    highest mark of the class, also of one too low to be shown, and 0 where there is none. Boxes are edges in pixels of
+    the original grid. `truth_iou` is the highest overlap of a predicted mark with a true mark of its label (of the
+    masks where both have one, else of the boxes); it is empty where the truth is not known. `mask` is COCO's RLE
+    as JSON, so that numbers that rest on masks can be computed again from the table.
 
     Raises:
         InputError: where two readings give scores to different classes, or a score is not a number.
     """
-    marked = any(reading.marks or reading.true_marks is not None for reading in readings)
-    labelled = any(reading.prediction.scores for reading in readings)  # a model that marks may give these too
     if any(reading.restores for reading in readings):
         columns, rows = _quality_table(readings)
+    elif any(not reading.can_mark for reading in readings):
+        columns, rows = _label_table(readings)
     else:
-        columns, rows = _label_table(readings) if labelled and not marked else _mark_table(readings)
+        columns, rows = _mark_table(readings)
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return write_whole(path, text.getvalue())
+
+
+def write_frame_scores_csv(path: Path, readings: Sequence[Reading]) -> list[Path]:
+    """Write what each slice or frame by itself speaks for, one row each: `case_id, slice` from 1, `score_<class>`.
+
+    A slice that was cut away before the model saw it has no score.
+
+    Returns:
+        The path, or nothing where no reading has scores of slices: then no file is written.
+
+    Raises:
+        InputError: where a score is not a number.
+    """
+    framed = [reading for reading in readings if reading.prediction.frame_scores]
+    if not framed:
+        return []
+    classes = list(framed[0].prediction.frame_scores)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["case_id", "slice", *(f"score_{name}" for name in classes)])
+    for reading in framed:
+        scores = zip(*(reading.prediction.frame_scores[name] for name in classes), strict=True)
+        for number, row in enumerate(scores, start=1):
+            writer.writerow([reading.prediction.case_id, number, *(_frame_score(score, reading) for score in row)])
+    return [write_whole(path, text.getvalue())]
 
 
 @exporters.add("json")
@@ -89,8 +115,11 @@ def export_json(readings: Sequence[Reading], folder: Path) -> list[Path]:
 
 @exporters.add("csv")
 def export_csv(readings: Sequence[Reading], folder: Path) -> list[Path]:
-    """Write `predictions.csv`, for a table program or a statistician."""
-    return [write_predictions_csv(folder / "predictions.csv", readings)]
+    """Write `predictions.csv` and, of sequences, `frame_scores.csv`, for a table program or a statistician."""
+    return [
+        write_predictions_csv(folder / "predictions.csv", readings),
+        *write_frame_scores_csv(folder / "frame_scores.csv", readings),
+    ]
 
 
 def _only_bundle(readings: Sequence[Reading]) -> str | None:
@@ -110,6 +139,11 @@ def _number(value: float, reading: Reading) -> float:
     return number
 
 
+def _frame_score(score: float | None, reading: Reading) -> float | None:
+    """Of one slice; None where the model did not see it."""
+    return None if score is None else _number(score, reading)
+
+
 def _as_json(reading: Reading) -> dict[str, Any]:
     prediction = reading.prediction
     return {
@@ -119,6 +153,10 @@ def _as_json(reading: Reading) -> dict[str, Any]:
         "learned_from": reading.learned_from,
         "refused": prediction.refused,
         "scores": {name: _number(score, reading) for name, score in prediction.scores.items()},
+        "scores_are": "highest mark" if reading.can_mark else "of the image",
+        "frame_scores": {
+            name: [_frame_score(score, reading) for score in scores] for name, scores in prediction.frame_scores.items()
+        },
         "predicted_class": reading.predicted_class,
         "quality": _quality(reading),
         "findings": [_finding_as_json(finding, reading) for finding in prediction.findings],
@@ -204,6 +242,8 @@ def _mark_table(readings: Sequence[Reading]) -> tuple[list[str], list[Row]]:
         if reading.prediction.refused is not None:
             found.append({**who, "kind": "refused", "refused": reading.prediction.refused})
         rows += found or [{**who, "kind": "no marks"}]
+        highest = reading.prediction.scores.items()
+        rows += [{**who, "kind": "highest mark", "label": n, "score": _number(s, reading)} for n, s in highest]
     return columns, rows
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from overread.evaluation.estimate import Estimate
+from overread.evaluation.image_level import ImageQuestion
 from overread.evaluation.matching import FOUND_IOU
 from overread.evaluation.metric import metrics
 from overread.export.reading import Reading
@@ -18,6 +19,9 @@ METRIC_NAMES = {
     "coco_ap50": "average precision (COCO, IoU 0.50)",
     "coco_ap75": "average precision (COCO, IoU 0.75)",
     "false_marks": "false marks an image, IoU 0.50",
+    "image_auroc": "AUROC of images, by their highest mark",
+    "image_sensitivity": "sensitivity for images, by their highest mark",
+    "image_specificity": "specificity for images, by their highest mark",
     "instance_dice": "Dice of the right marks",
     "marks_found": "share of the true marks found, IoU 0.50",
     "psnr_db": "PSNR in dB, restored",
@@ -63,7 +67,7 @@ def answer_words(reading: Reading) -> str:
     if prediction.refused is not None:
         return f"Refused: {prediction.refused}"
     parts = []
-    if prediction.scores:
+    if prediction.scores and not reading.marks_lesions:
         by_score = sorted(prediction.scores.items(), key=lambda item: -item[1])
         first = reading.predicted_class
         close = close_classes(reading)
@@ -79,7 +83,7 @@ def answer_words(reading: Reading) -> str:
             parts.append(", ".join(far))
     if reading.restores:
         parts.append("restored; nothing is said about disease")
-    elif reading.marks or not prediction.scores:
+    elif reading.can_mark:
         parts.append(_counted(reading.marks))
     return "; ".join(parts)
 
@@ -169,6 +173,11 @@ def decides(estimate: Estimate) -> bool:
 def is_rate(estimate: Estimate) -> bool:
     """Whether it can be more than 1, and so is no share: an amount an image, a level in dB."""
     return estimate.metric in metrics and metrics.get(estimate.metric).ends[1] > 1
+
+
+def is_of_images(estimate: Estimate) -> bool:
+    """Whether it tells images from images by their highest mark, and says nothing of single marks."""
+    return estimate.metric in metrics and metrics.get(estimate.metric).of is ImageQuestion
 
 
 MOST_COUNTS = 12

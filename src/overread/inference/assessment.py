@@ -13,6 +13,7 @@ from overread.errors import UndefinedMetric
 from overread.evaluation.classification import classification_measured
 from overread.evaluation.estimate import Estimate
 from overread.evaluation.examples import case_score, label_case_score
+from overread.evaluation.image_level import image_level_measured
 from overread.evaluation.localisation import choose_threshold, localisation_measured
 from overread.evaluation.marks import Threshold
 from overread.evaluation.measured import Measured
@@ -101,7 +102,7 @@ class Assessment:
         """
         patients = {case.case_id: case.patient_id for case in self.manifest.cases}
         if self.manifest.task == "boxes" or self.manifest.task == "masks":  # noqa: PLR1714 - mypy narrows this one
-            return localisation_measured(
+            lesions = localisation_measured(
                 self.true_marks,
                 self.found_marks,
                 self.manifest.classes,
@@ -111,6 +112,16 @@ class Assessment:
                 draws=draws,
                 seed=seed,
             )
+            images = image_level_measured(
+                self.true_marks,
+                self.found_marks,
+                self.manifest.classes,
+                patients,
+                threshold=self.threshold,
+                draws=draws,
+                seed=seed,
+            )
+            return [*lesions, *images]
         assert self.manifest.task != "reconstruction"
         return classification_measured(
             self.truth,

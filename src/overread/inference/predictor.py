@@ -30,6 +30,7 @@ from overread.preprocessing.placement import (
     clipped,
     heatmap_to_original,
     paste_mask,
+    slices_to_original,
 )
 from overread.preprocessing.step import Step, prepare
 from overread.provenance import seed_for
@@ -231,7 +232,7 @@ class Ensemble:
             tuple(findings),
             by_class,
             heatmap=_mean([one.heatmap for one in said]),
-            frame_scores={} if frames is None else dict(zip(self.classes, map(tuple, frames.T.tolist()), strict=True)),
+            frame_scores={} if frames is None else dict(zip(self.classes, map(_known, frames.T), strict=True)),
             restored=_restored(said),
             bundle_id=self.bundle_id,
         )
@@ -270,12 +271,16 @@ class _Said:
         return cls(
             None if scores is None else scores.double().numpy(),
             None if marks is None else found_marks(marks, image),
-            None if frames is None else frames.numpy(),
+            None if frames is None else slices_to_original(frames.numpy(), image),
             None if heatmap is None else heatmap_to_original(heatmap.numpy(), image),
             None
             if restored is None
             else image.with_pixels(restored.reshape(image.pixels.shape).numpy(), by="restored"),
         )
+
+
+def _known(scores: NDArray[np.float32]) -> tuple[float | None, ...]:
+    return tuple(None if np.isnan(score) else float(score) for score in scores)
 
 
 def _mean(parts: Sequence[NDArray[np.float32] | None]) -> NDArray[np.float32] | None:

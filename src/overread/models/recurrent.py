@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self, cast
 
 import torch
 from pydantic import Field
@@ -16,6 +16,8 @@ from overread.models.labelling import Labelling, LabelSettings
 from overread.models.memory_format import format_of, laid_out
 
 SMALL = "small"
+AT_ONCE = 8
+"""Frames that are encoded together where nothing is learned."""
 
 
 class RecurrentSettings(LabelSettings):
@@ -103,7 +105,7 @@ class _Recurrent(Model):
         lengths = torch.full((cases,), slices) if lengths is None else lengths.cpu()
         own = (torch.arange(slices) < lengths[:, None]).to(images.device)
         # frames that only fill up are not encoded: they cost nothing, and leave no trace in the norms
-        seen = self.encoder(laid_out(images.transpose(1, 2)[own], format_of(images)))
+        seen = self._encoded(laid_out(images.transpose(1, 2)[own], format_of(images)))
         features = seen.new_zeros(cases, slices, seen.shape[-1])
         features[own] = seen
         packed = pack_padded_sequence(features.float(), lengths, batch_first=True, enforce_sorted=False)
@@ -116,6 +118,15 @@ class _Recurrent(Model):
         if self._pooling == "max":
             return frames.masked_fill(~own[..., None], -torch.inf).amax(1), frames
         return (frames * own[..., None]).sum(1) / own.sum(1, keepdim=True), frames
+
+    def _encoded(self, frames: Tensor) -> Tensor:
+        """The features of frames `(frame, channel, row, column)`; a few at once where nothing is learned from them.
+
+        The maps between the layers of a long clip fill gigabytes. While training the norms want all frames together.
+        """
+        if self.training or torch.is_grad_enabled():
+            return cast("Tensor", self.encoder(frames))
+        return torch.cat([self.encoder(some) for some in torch.split(frames, AT_ONCE)])
 
     def _last(self, state: Tensor | tuple[Tensor, Tensor]) -> Tensor:
         """What the last layer remembers at the end of its way, in each direction."""

@@ -67,6 +67,34 @@ def propose(data: Path, *, source: str | None = None, progress: Progress | None 
     return proposed(open_data(data, source=source))
 
 
+def picture_augmentation(
+    recipe: str | Path, out: Path, *, data: Path | None = None, source: str | None = None
+) -> list[Path]:
+    """Picture what each named set of augmentation, and the recipe's own, makes of images.
+
+    Args:
+        recipe: path or name of a recipe; its steps prepare the images.
+        out: a new or empty folder for one PNG a set and `recipe.png`.
+        data: a data set, whose first images are shown; None takes simulated CT, and says so.
+        source: layout of the data set; None recognises it.
+
+    Returns:
+        The files.
+
+    Raises:
+        RecipeError: a recipe that is wrong.
+        SourceError: DATA is no known layout.
+        InputError: images that the recipe's steps do not fit.
+        OutputExists: `out` holds something already.
+    """
+    from overread.pipeline.variations import write_variations
+
+    chosen = recipes.load_recipe(recipe).resolved()
+    with fresh_folder(out) as folder:
+        names = [path.name for path in write_variations(chosen, data, folder, source=source)]
+    return [out / name for name in names]
+
+
 def train(
     recipe: str | Path | None,
     data: Path,

@@ -74,10 +74,24 @@ def check_family(recipe: Recipe, manifest: Manifest) -> None:
             f"choose {' or '.join(able)}."
         )
     _check_training(recipe, manifest)
-    try:
-        build_model(recipe, Shape(manifest.task, manifest.classes, 1, family.axes[0]))
-    except UnknownName as error:
-        raise RecipeError(f"model: {error}") from error
+    _check_settings(recipe, manifest)
+
+
+def _check_settings(recipe: Recipe, manifest: Manifest) -> None:
+    """Refuse settings that fit no kind of image that the family takes; which kind these are is not known yet."""
+    kinds = {0: "tables", 2: "flat images", 3: "volumes and sequences"}
+    refused: dict[str, str] = {}
+    for axes in models.get(recipe.model.family).axes:
+        try:
+            build_model(recipe, Shape(manifest.task, manifest.classes, 1, axes))
+        except (UnknownName, RecipeError) as error:
+            said = f"model: {error}" if isinstance(error, UnknownName) else str(error)
+            refused.setdefault(said, kinds[axes])
+        else:
+            return
+    if len(refused) > 1:
+        raise RecipeError(" ".join(f"For {kind}: {said}" for said, kind in refused.items()))
+    raise RecipeError(next(iter(refused)))
 
 
 def _check_training(recipe: Recipe, manifest: Manifest) -> None:

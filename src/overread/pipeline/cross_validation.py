@@ -13,7 +13,7 @@ from overread.data.split import Fold
 from overread.evaluation.estimate import Estimate
 from overread.export.content import ReportContent
 from overread.export.report import write_report
-from overread.export.tables import write_json, write_predictions_csv
+from overread.export.tables import write_frame_scores_csv, write_json, write_predictions_csv
 from overread.finding import Prediction
 from overread.inference.assessment import Assessment
 from overread.inference.predictor import Ensemble
@@ -283,6 +283,7 @@ def _write(
     scheme = " ".join(filter(None, (scheme, parting.kept_together)))
     rows = list(presenting.readings_of(assessment, results.refused, manifest, results.tested_in))
     write_predictions_csv(folder / "predictions.csv", rows)
+    write_frame_scores_csv(folder / "frame_scores.csv", rows)
     write_json(
         folder / "evaluation.json",
         presenting.evaluation_json(

@@ -12,7 +12,7 @@ from overread.errors import ManifestError
 from overread.evaluation.estimate import Estimate
 from overread.export.content import ReportContent
 from overread.export.report import write_report
-from overread.export.tables import write_json, write_predictions_csv
+from overread.export.tables import write_frame_scores_csv, write_json, write_predictions_csv
 from overread.inference.assessment import Assessment
 from overread.inference.restoring import examined
 from overread.pipeline import presenting
@@ -60,6 +60,7 @@ def evaluate_bundle(
     warnings = [*accepted, *seen, *known, *presenting.warnings_of(refused, manifest)]
     rows = list(presenting.readings_of(assessment, refused, manifest, {}))
     write_predictions_csv(folder / "predictions.csv", rows)
+    write_frame_scores_csv(folder / "frame_scores.csv", rows)
     alike = "pixel for pixel" if manifest.unit == "image" else "measurement by measurement"
     networks = f"All {len(bundle.folds)} networks of the bundle averaged" if len(bundle.folds) > 1 else "One network"
     scheme = f"{networks}, with the steps and the threshold of its bundle" + (

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from overread import io
 from overread.bundle import Bundle, weights_bytes
+from overread.data.inputs import as_read
 from overread.data.manifest import Case, Manifest
-from overread.errors import UndefinedMetric, UnreadableImage
+from overread.errors import InputError, UndefinedMetric, UnreadableImage
 from overread.evaluation.curves import confusion_matrix, froc
 from overread.evaluation.estimate import Estimate
 from overread.export.content import Confusion, FoldRow, FrocCurve, History, LabelCurves
@@ -55,8 +55,8 @@ def reading_of(
     image = None
     if pixels and prediction.refused is None and case.images:
         try:
-            image = io.read(case.images[0].path, item=case.images[0].item)
-        except UnreadableImage:  # it was readable when it was predicted: the picture is left out
+            image = as_read(case)
+        except (UnreadableImage, InputError):  # it was readable when it was predicted: the picture is left out
             image = None
     return Reading(
         prediction,
@@ -66,6 +66,7 @@ def reading_of(
         fold=fold,
         exclusive=manifest.task == "single-label",
         simulated=manifest.simulated,
+        marks_lesions=manifest.marks_lesions,
         classes=manifest.classes,
         unit=manifest.unit,
     )
@@ -83,7 +84,7 @@ def shown_marks(prediction: Prediction, threshold: float) -> Prediction:
 
 def examples_of(
     assessment: Assessment, folds: Mapping[str, int], *, ask: Callable[[Case], Ensemble], images: Images, seed: int
-) -> list[Example]:
+) -> Sequence[Example]:
     """The best, a middling and the worst cases, two of each where there are so many.
 
     Args:
@@ -96,32 +97,57 @@ def examples_of(
     scores = assessment.case_scores()
     ordered = sorted(scores, key=lambda key: (scores[key], key))
     if not ordered:
-        return []
+        return ()
     middle = len(ordered) // 2
     places = {"worst": [0, 1], "median": [middle, middle - 1], "best": [-1, -2]}
     manifest = assessment.manifest
     what = {"reconstruction": "mean SSIM, restored"}.get(manifest.task, "score of the truth")
     what = "F1 of its marks" if manifest.marks_lesions else what
     words = score_words if manifest.labels_images else "{:.2f}".format  # others can be exactly 1, a score never is
-    cases = {case.case_id: case for case in manifest.cases}
     chosen: dict[str, str] = {}
     for word, indices in places.items():
         for index in indices:
             if -len(ordered) <= index < len(ordered):
                 chosen.setdefault(ordered[index], f"{word}: {what} {words(scores[ordered[index]])}")
-    found = []
-    for key, caption in chosen.items():
-        prediction = shown_marks(assessment.predictions[key], assessment.threshold_of(key))
-        restores = manifest.task == "reconstruction"
-        reading = reading_of(cases[key], prediction, manifest, pixels=not restores, fold=folds.get(key))
+    return _Examples(assessment, folds, list(chosen.items()), ask=ask, images=images, seed=seed)
+
+
+class _Examples(Sequence[Example]):
+    """Examples whose pixels are read when they are looked at, so that only one volume at a time is in memory."""
+
+    def __init__(
+        self,
+        assessment: Assessment,
+        folds: Mapping[str, int],
+        chosen: Sequence[tuple[str, str]],
+        *,
+        ask: Callable[[Case], Ensemble],
+        images: Images,
+        seed: int,
+    ) -> None:
+        self._assessment = assessment
+        self._folds = folds
+        self._chosen = chosen
+        self._ask = ask
+        self._images = images
+        self._seed = seed
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    def __getitem__(self, index: int) -> Example:  # type: ignore[override]
+        (key, caption), of = self._chosen[index], self._assessment
+        case = next(case for case in of.manifest.cases if case.case_id == key)
+        answer = shown_marks(of.predictions[key], of.threshold_of(key))
+        restores = of.manifest.task == "reconstruction"
+        reading = reading_of(case, answer, of.manifest, pixels=not restores, fold=self._folds.get(key))
         if restores:
-            image, noisy, given = restored_example(ask(cases[key]), cases[key], images, seed=seed)
-            reading = replace(reading, image=image, noisy=noisy, prediction=replace(prediction, restored=given))
-        elif manifest.labels_images:
-            (again,) = ask(cases[key]).predict([cases[key]], images)
-            reading = replace(reading, prediction=replace(prediction, heatmap=again.heatmap))
-        found.append((caption, reading))
-    return found
+            image, noisy, given = restored_example(self._ask(case), case, self._images, seed=self._seed)
+            reading = replace(reading, image=image, noisy=noisy, prediction=replace(answer, restored=given))
+        elif of.manifest.labels_images:
+            (again,) = self._ask(case).predict([case], self._images)
+            reading = replace(reading, prediction=replace(answer, heatmap=again.heatmap))
+        return caption, reading
 
 
 def curves_of(assessment: Assessment) -> LabelCurves | None:

@@ -17,7 +17,7 @@ from overread.export.content import ReportContent
 from overread.export.overlay import file_names, write_overlay
 from overread.export.reading import Reading
 from overread.export.report import write_report
-from overread.export.tables import write_predictions_json
+from overread.export.tables import write_frame_scores_csv, write_predictions_json
 from overread.export.wording import first_names
 from overread.finding import Prediction
 from overread.inference.predictor import FreshImages
@@ -58,7 +58,9 @@ def read_images(
         if prediction.refused is None and digest_of([images.digests[ref] for ref in case.images]) in seen
     }
     readings = _Readings(bundle, list(named.items()), predictions, learned_from)
-    write_predictions_json(folder / "predictions.json", readings.without_pixels())
+    rows = readings.without_pixels()
+    write_predictions_json(folder / "predictions.json", rows)
+    write_frame_scores_csv(folder / "frame_scores.csv", rows)
     names = file_names([prediction.case_id for prediction in predictions])
     for reading, name in zip(readings, names, strict=True):
         if reading.image is not None:
@@ -125,6 +127,7 @@ class _Readings(Sequence[Reading]):
             model_simulated=self._bundle.simulated,
             model=self._bundle.name,
             threshold=self._bundle.threshold if self._bundle.task in ("boxes", "masks") else None,
+            marks_lesions=self._bundle.task in ("boxes", "masks"),
             classes=self._bundle.classes,
         )
 

@@ -81,6 +81,30 @@ def heatmap_to_original(heatmap: NDArray[np.floating], image: Image) -> NDArray[
     return np.asarray(moved, dtype=np.float32)
 
 
+def slices_to_original(scores: NDArray[np.floating], image: Image) -> NDArray[np.floating]:
+    """Numbers of the slices of a prepared image for those of the original one, linear between slices.
+
+    Where the slices stayed as they were, so do their numbers; a slice that was cut away has none.
+
+    Args:
+        scores: `(slice, class)`.
+        image: the prepared image.
+
+    Returns:
+        `(slice, class)` of the original image, NaN where a slice was cut away.
+    """
+    if len(image.original_shape) != 3:
+        return scores
+    step, start = image.to_original[2, 2], image.to_original[2, 3]
+    asked = (np.arange(image.original_shape[0]) - start) / step
+    below = np.clip(np.floor(asked).astype(int), 0, len(scores) - 1)
+    above = np.minimum(below + 1, len(scores) - 1)
+    share = np.clip(asked - below, 0, 1)[:, None]
+    moved = np.asarray((1 - share) * scores[below] + share * scores[above], dtype=scores.dtype)
+    moved[(asked < -0.5) | (asked > len(scores) - 0.5)] = np.nan
+    return moved
+
+
 def mask_to_prepared(mask: Bitmap, image: Image) -> Bitmap:
     """A mask of the original image in the prepared one, by the nearest pixel.
 
