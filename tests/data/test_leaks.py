@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from overread.data.leaks import across_folds, between_splits, exact, refuse, tied
+from overread.data.groups import near_ties
+from overread.data.leaks import across_folds, between_splits, exact, near_pairs, refuse, tied
 from overread.data.manifest import Case, Manifest
+from overread.data.prepared import PreparedImages
 from overread.data.problems import facts_of
 from overread.data.section import DataSection
 from overread.data.sources import open_data
@@ -62,8 +64,10 @@ def test_a_pair_counts_where_one_was_learned_from_and_the_other_tested() -> None
 
 def test_what_is_tied_is_counted_and_copies_inside_one_patient_are_nothing_to_mention() -> None:
     cases = _cases(("p", None), ("p", None), ("q", None), ("r", None)).cases
-    assert tied(cases, {"c0": "same", "c1": "same", "c2": "own"}) == (2, 0)
-    assert tied(cases, {"c2": "same", "c3": "same"}) == (2, 2)
+    assert tied(cases, {"c0": "same", "c1": "same", "c2": "own"}) == (2, 0, 0)
+    assert tied(cases, {"c2": "same", "c3": "same"}) == (2, 2, 0)
+    assert tied(cases, {}, [("c0", "c2"), ("c2", "c3")]) == (2, 0, 3)
+    assert tied(cases[:1], {}, [("c0", "c2")]) == (0, 0, 1)
 
 
 def test_the_exact_copies_of_pneumoniamnist_lie_in_one_fold(real_data: Path) -> None:
@@ -77,3 +81,16 @@ def test_the_exact_copies_of_pneumoniamnist_lie_in_one_fold(real_data: Path) -> 
             assert sum(map(len, parts)) == len(set.union(*parts)) == len(copied)
     with pytest.raises(DataLeak, match="across official splits"):
         folds_of(manifest, DataSection(scheme="official"), seed=0, same=same)
+
+
+def test_no_near_copy_of_breastmnist_is_learned_from_and_tested(real_data: Path, tmp_path: Path) -> None:
+    manifest = open_data(real_data / "medmnist" / "breastmnist.npz")
+    images = PreparedImages(tmp_path)
+    same = images.digests(manifest)
+    near = near_pairs(manifest, images.facts, same)
+    assert len(near) > 100
+    ties = near_ties(manifest.cases, same, near)
+    assert ties == near
+    apart, together = (folds_of(manifest, DataSection(), seed=0, same=same, near=pairs) for pairs in ((), ties))
+    assert len(across_folds(apart, near)) > 30
+    assert across_folds(together, near) == []

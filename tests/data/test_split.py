@@ -9,6 +9,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from overread.data.groups import MOST_NEAR, groups_of, near_ties
+from overread.data.leaks import across_folds
 from overread.data.manifest import Case, Manifest
 from overread.data.section import DataSection
 from overread.data.split import Fold, folds_of
@@ -76,9 +78,9 @@ def _manifests(
     return _manifest(cases, task=task), same
 
 
-def _parted(manifest: Manifest, section: DataSection, *, seed: int = 0, same=None) -> list[Fold]:
+def _parted(manifest: Manifest, section: DataSection, *, seed: int = 0, same=None, near=()) -> list[Fold]:
     try:
-        return folds_of(manifest, section, seed=seed, same=same)
+        return folds_of(manifest, section, seed=seed, same=same, near=near)
     except ManifestError:
         assume(False)
         raise
@@ -203,6 +205,48 @@ def test_the_same_seed_gives_the_same_folds_whatever_the_order_of_the_cases(draw
 def test_another_seed_gives_other_folds():
     manifest = _manifest(_labelled({"benign": 40, "malignant": 20}), classes=("benign", "malignant"))
     assert folds_of(manifest, DataSection(), seed=1) != folds_of(manifest, DataSection(), seed=2)
+
+
+def _near_pairs(manifest: Manifest, random, count: int) -> list[tuple[str, str]]:
+    keys = [case.case_id for case in manifest.cases]
+    return [(one, other) for one, other in (random.sample(keys, 2) for _ in range(count))]
+
+
+@FEW
+@given(_manifests(), SECTIONS, st.integers(0, 6), st.randoms(use_true_random=False))
+def test_near_copies_that_are_tied_are_never_in_two_parts_of_a_fold_whatever_chain_ties_them(drawn, section, n, random):
+    manifest, same = drawn
+    near = _near_pairs(manifest, random, n)
+    if section.scheme == "official":
+        assert _parted(manifest, section, same=same, near=near) == _parted(manifest, section, same=same)
+        return
+    found = _parted(manifest, section, same=same, near=near)
+    assert across_folds(found, near) == []
+    for fold in found:
+        for one, other in near:
+            assert ({one, other} & {*fold.fit} == set()) or ({one, other} & {*fold.validation} == set())
+
+
+@FEW
+@given(_manifests(), st.integers(0, 25), st.randoms(use_true_random=False))
+def test_near_copies_never_make_a_large_group_of_three_or_more_and_small_ones_stay_tied(drawn, n, random):
+    manifest, same = drawn
+    near = _near_pairs(manifest, random, n)
+    ties = near_ties(manifest.cases, same, near)
+    before = {frozenset(case.case_id for case in group) for group in groups_of(manifest, manifest.cases, same).cases}
+
+    def groups_with(pairs) -> list[frozenset[str]]:
+        groups = groups_of(manifest, manifest.cases, same, pairs).cases
+        return [frozenset(case.case_id for case in group) for group in groups]
+
+    def too_large(group: frozenset[str]) -> bool:
+        return len(group) > MOST_NEAR * len(manifest.cases) and sum(one <= group for one in before) > 2
+
+    assert not any(map(too_large, groups_with(ties)))
+    whole = groups_with(near)
+    assert [pair for pair in near if pair not in ties] == [
+        pair for pair in near if any(too_large(group) and pair[0] in group for group in whole)
+    ]
 
 
 @FEW

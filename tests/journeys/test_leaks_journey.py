@@ -40,10 +40,10 @@ def same_patient(data: Path, *numbers: int) -> None:
     table.to_csv(data, index=False)
 
 
-def train(overread: Any, journey: Path, data: Path, scheme: str, *more: str) -> tuple[Any, Path]:
+def train(overread: Any, journey: Path, data: Path, scheme: str, *more: str, settings: str = "") -> tuple[Any, Path]:
     recipe = (journey / "cnn.toml").read_text().replace("epochs = 2", "epochs = 1")
     file = data.parent.parent / f"{scheme}.toml"
-    file.write_text(recipe.replace("folds = 2\n", f'scheme = "{scheme}"\nfolds = 2\n'))
+    file.write_text(recipe.replace("folds = 2\n", f'scheme = "{scheme}"\nfolds = 2\n{settings}'))
     out = data.parent.parent / f"run-{scheme}"
     return overread("train", file, data, "--out", out, *more), out
 
@@ -122,6 +122,40 @@ def test_nearly_the_same_picture_on_both_sides_is_said_first(overread: Any, jour
     (warning,) = json.loads((run / "evaluation.json").read_text())["warnings"]
     assert warning.startswith(f"1 pair of images ({NEAR[0]} and {NEAR[1]}) show nearly the same picture")
     assert warning in (run / "report.html").read_text().split('class="headline"')[0]
+
+
+def test_nearly_the_same_picture_is_kept_on_one_side_where_parts_are_dealt_and_that_is_said(
+    overread: Any, journey: Path, data: Path
+) -> None:
+    said, run = train(overread, journey, data, "k-fold")
+    assert said.code == 0, said.err
+    fold = pd.read_csv(run / "predictions.csv").set_index("case_id")["fold"]
+    assert fold[NEAR[0]] == fold[NEAR[1]]
+    evaluation = json.loads((run / "evaluation.json").read_text())
+    assert "Kept on one side: 2 cases that show nearly another's picture." in evaluation["scheme"]
+    assert evaluation["scheme"] in (run / "report.html").read_text().replace("&#39;", "'")
+    assert evaluation["warnings"] == []
+
+
+def test_near_copies_can_be_left_apart_to_compare_with_parts_that_were_made_so(
+    overread: Any, journey: Path, data: Path
+) -> None:
+    said, run = train(overread, journey, data, "k-fold", settings='near_copies = "apart"\n')
+    assert said.code == 0, said.err
+    fold = pd.read_csv(run / "predictions.csv").set_index("case_id")["fold"]
+    evaluation = json.loads((run / "evaluation.json").read_text())
+    assert "nearly another" not in evaluation["scheme"]
+    assert len(evaluation["warnings"]) == (fold[NEAR[0]] != fold[NEAR[1]])
+
+
+def test_near_copies_stop_nobody_where_too_few_groups_would_be_left(overread: Any, journey: Path, data: Path) -> None:
+    table = pd.read_csv(data).iloc[[2, 21, 1, 3]].assign(split="train", label=["cyst", "cyst", "stone", "stone"])
+    table.to_csv(data, index=False)
+    said, run = train(overread, journey, data, "k-fold")
+    assert said.code == 0, said.err
+    warnings = json.loads((run / "evaluation.json").read_text())["warnings"]
+    assert warnings[0].startswith("Images that show nearly the same picture were not kept on one side: too few groups")
+    assert warnings[1].startswith(f"1 pair of images ({NEAR[0]} and {NEAR[1]})")
 
 
 def test_inspection_shows_what_official_splits_share(overread: Any, data: Path) -> None:

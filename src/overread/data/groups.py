@@ -1,4 +1,4 @@
-"""Which cases must stay together: those of a patient, and of all patients who share an identical image."""
+"""Which cases must stay together: those of a patient, and of all patients who share an image or nearly one."""
 
 from __future__ import annotations
 
@@ -10,15 +10,20 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from overread.data.leaks import NearPairs
 from overread.data.manifest import Case, Manifest
 from overread.errors import ManifestError
 
 Whole = NDArray[np.int64]
 
+MOST_NEAR = 0.1
+"""Near copies tie no group of three or more together that holds a larger share of the cases: what looks like half of
+all others is no copy, and there would be nothing left to part."""
+
 
 @dataclass(frozen=True, eq=False)
 class Groups:
-    """Cases that must stay together: those of a patient, and of all patients who share an identical image.
+    """Cases that must stay together: those of a patient, and of all patients who share an image, or nearly one.
 
     Args:
         cases: the cases of each group; in an order that does not depend on that of the manifest.
@@ -49,27 +54,59 @@ class Groups:
         return tuple(sorted(case.case_id for case in self.members(chosen)))
 
 
-def groups_of(manifest: Manifest, cases: Sequence[Case], same: Mapping[str, str]) -> Groups:
-    """Tie the cases of each patient, and patients with an identical image, into groups."""
+def groups_of(manifest: Manifest, cases: Sequence[Case], same: Mapping[str, str], near: NearPairs = ()) -> Groups:
+    """Tie the cases of each patient, and patients with an identical image or near copies, into groups.
+
+    Args:
+        manifest: the data set.
+        cases: which of it.
+        same: case id -> digest of its pixels, for the cases where it is known.
+        near: near copies to be tied (see `near_ties`).
+    """
     cases = sorted(cases, key=lambda case: case.case_id)
-    nodes: dict[tuple[str, str], int] = {}
-    patients = [nodes.setdefault(("patient", case.patient_id), len(nodes)) for case in cases]
-    images = [
-        nodes.setdefault(("image", same[case.case_id]), len(nodes)) if case.case_id in same else patient
-        for case, patient in zip(cases, patients, strict=True)
-    ]
-    ties = coo_array((np.ones(len(cases), dtype=np.int8), (patients, images)), shape=(len(nodes), len(nodes)))
-    _, component = connected_components(ties, directed=False)
-    # Numbered by the first case of each, so that neither patient ids nor digests decide anything.
-    _, first, group = np.unique(component[patients], return_index=True, return_inverse=True)
-    group = np.argsort(np.argsort(first))[group]
-    members: list[list[Case]] = [[] for _ in first]
+    group = _numbered(cases, same, near)
+    members: list[list[Case]] = [[] for _ in range(int(group.max(initial=-1)) + 1)]
     for case, number in zip(cases, group.tolist(), strict=True):
         members[number].append(case)
     shown = shown_by(manifest, cases)
     counts = np.zeros((len(members), shown.shape[1]), dtype=np.int64)
     np.add.at(counts, group, shown)
     return Groups(tuple(map(tuple, members)), counts, manifest.classes)
+
+
+def near_ties(cases: Sequence[Case], same: Mapping[str, str], near: NearPairs) -> NearPairs:
+    """The near copies that can be tied: all but those of a group that would be too large (see `MOST_NEAR`).
+
+    Args:
+        cases: all that are parted.
+        same: case id -> digest of its pixels, for the cases where it is known.
+        near: case ids of near copies. A near copy of a near copy is in the same group.
+    """
+    alone, together = _numbered(cases, same), _numbered(cases, same, near)
+    sizes = np.bincount(together)
+    tied = np.bincount(together[np.unique(alone, return_index=True)[1]])
+    is_too_large = (tied > 2) & (sizes > MOST_NEAR * len(cases))
+    group_of = {case.case_id: number for case, number in zip(cases, together.tolist(), strict=True)}
+    return [pair for pair in near if not is_too_large[group_of[pair[0]]]]
+
+
+def _numbered(cases: Sequence[Case], same: Mapping[str, str], near: NearPairs = ()) -> Whole:
+    """`(case,)`: the group of each case, numbered by the first of each: neither patient ids nor digests decide."""
+    nodes: dict[tuple[str, str], int] = {}
+    patients = [nodes.setdefault(("patient", case.patient_id), len(nodes)) for case in cases]
+    images = [
+        nodes.setdefault(("image", same[case.case_id]), len(nodes)) if case.case_id in same else patient
+        for case, patient in zip(cases, patients, strict=True)
+    ]
+    node_of = {case.case_id: patient for case, patient in zip(cases, patients, strict=True)}
+    pairs = [pair for pair in near if pair[0] in node_of and pair[1] in node_of]
+    rows = [*patients, *(node_of[one] for one, _ in pairs)]
+    columns = [*images, *(node_of[other] for _, other in pairs)]
+    ties = coo_array((np.ones(len(rows), dtype=np.int8), (rows, columns)), shape=(len(nodes), len(nodes)))
+    _, component = connected_components(ties, directed=False)
+    _, first, group = np.unique(component[patients], return_index=True, return_inverse=True)
+    numbers: Whole = np.argsort(np.argsort(first))[group]
+    return numbers
 
 
 def shown_by(manifest: Manifest, cases: Sequence[Case]) -> Whole:

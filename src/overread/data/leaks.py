@@ -104,8 +104,8 @@ def across_folds(folds: Sequence[Fold], near: NearPairs) -> list[tuple[str, str]
     return found
 
 
-def tied(cases: Sequence[Case], same: Mapping[str, str]) -> tuple[int, int]:
-    """How many cases are kept together with another of their patient, and with an identical one of another patient."""
+def tied(cases: Sequence[Case], same: Mapping[str, str], near: NearPairs = ()) -> tuple[int, int, int]:
+    """How many cases are kept together with another of their patient, an identical one of another, or a near copy."""
     of_patient = Counter(case.patient_id for case in cases)
     showing: dict[str, set[str]] = {}
     for case in cases:
@@ -114,6 +114,7 @@ def tied(cases: Sequence[Case], same: Mapping[str, str]) -> tuple[int, int]:
     return (
         sum(of_patient[case.patient_id] > 1 for case in cases),
         sum(len(showing[same[case.case_id]]) > 1 for case in cases if case.case_id in same),
+        len({case.case_id for case in cases} & {key for pair in near for key in pair}),
     )
 
 

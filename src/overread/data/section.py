@@ -26,6 +26,9 @@ class DataSection(BaseModel):
         held_out: which share, for "hold-out".
         validation: share of the *training* part that chooses the epoch; it is never part of what is reported.
             0 makes none; training.keep is then "last".
+        near_copies: "together": images that show nearly the same picture (with and without callipers, say) are on one
+            side, like identical ones. "apart": only identical ones are, and a pair on both sides is a warning, which
+            compares with numbers on parts that were made so. "official" leaves all where they are.
         truth: "given": the data set's own labels or marks are learned. "images": the images themselves are, which a
             model shall give back without their noise; labels and marks are not looked at.
     """
@@ -37,6 +40,7 @@ class DataSection(BaseModel):
     repeats: Annotated[int, Field(ge=2, le=20)] = 3
     held_out: Annotated[float, Field(gt=0, lt=1)] = 0.2
     validation: Annotated[float, Field(ge=0, lt=0.9)] = 0.15
+    near_copies: Literal["together", "apart"] = "together"
     truth: Literal["given", "images"] = "given"
 
 

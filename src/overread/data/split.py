@@ -10,7 +10,7 @@ import numpy as np
 
 from overread.data.dealing import dealt
 from overread.data.groups import Groups, groups_of, shown_by
-from overread.data.leaks import between_splits, refuse
+from overread.data.leaks import NearPairs, between_splits, refuse
 from overread.data.manifest import Case, Manifest
 from overread.data.section import DataSection
 from overread.errors import ManifestError
@@ -28,8 +28,8 @@ class Fold:
         fit: what the model learns from.
         validation: what chooses the epoch; nothing that is reported rests on it. Empty where no share is asked for.
         test: what the model is measured on.
-        left_out: cases that nobody learns from here, because their patient, or their very pixels, are also in the
-            test part, or in the data set's own test split.
+        left_out: cases that nobody learns from here, because their patient, their very pixels, or nearly their picture
+            are also in the test part, or in the data set's own test split.
     """
 
     index: int
@@ -45,6 +45,7 @@ def folds_of(
     *,
     seed: int,
     same: Mapping[str, str] | None = None,
+    near: NearPairs = (),
     accept_leaks: bool = False,
 ) -> list[Fold]:
     """Part a data set so that every number that is reported comes from patients the model never saw.
@@ -63,6 +64,7 @@ def folds_of(
         seed: of the recipe; the same seed gives the same folds, whatever the order of the cases.
         same: case id -> digest of its pixels, for the cases where it is known; cases with equal digests stay
             together like those of one patient.
+        near: case ids of near copies that stay together too (see `groups.near_ties`); "official" leaves them.
         accept_leaks: for "official", take splits that share patients or identical images.
 
     Returns:
@@ -81,7 +83,7 @@ def folds_of(
             refuse(manifest, between_splits(manifest, same or {}), advice=_INSTEAD)
         groups, tests = groups_of(manifest, train, same or {}), [val]
     else:
-        groups, aside = _apart_from_test(manifest, same or {})
+        groups, aside = _apart_from_test(manifest, same or {}, near)
         by_site = section.scheme == "leave-one-site-out"
         tests = _sites(manifest, groups) if by_site else _dealt_tests(groups, section, seed)
     folds = [_fold(manifest, groups, index, test, section, seed=seed) for index, test in enumerate(tests)]
@@ -95,9 +97,9 @@ _INSTEAD = (
 )
 
 
-def _apart_from_test(manifest: Manifest, same: Mapping[str, str]) -> tuple[Groups, tuple[str, ...]]:
+def _apart_from_test(manifest: Manifest, same: Mapping[str, str], near: NearPairs) -> tuple[Groups, tuple[str, ...]]:
     """The groups that have nothing to do with the official test split, and the other cases outside of it."""
-    groups = groups_of(manifest, manifest.cases, same)
+    groups = groups_of(manifest, manifest.cases, same, near)
     is_test = np.array([any(case.split == "test" for case in members) for members in groups.cases])
     if is_test.all():
         raise ManifestError(

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from overread.data.groups import near_ties
 from overread.data.leaks import EXACT, NearPairs, across_folds, between_splits, exact, near_pairs, refuse, tied
 from overread.data.manifest import Manifest, Problem, Split
 from overread.data.prepared import PreparedImages
 from overread.data.section import DataSection
 from overread.data.split import Fold, folds_of
+from overread.errors import ManifestError
 from overread.export.wording import first_names
 from overread.recipe import Recipe
 
@@ -50,15 +52,25 @@ def part(recipe: Recipe, manifest: Manifest, whole: Manifest, images: PreparedIm
     test = whole.subset(("test",)).cases
     manifest = manifest.with_cases(tuple(sorted((*manifest.cases, *test), key=lambda case: case.case_id)))
     same = images.digests(manifest)
-    folds = folds_of(manifest, recipe.data, seed=recipe.seed, same=same, accept_leaks=accept_leaks)
     near = near_pairs(manifest, images.facts, same)
+    ties, loose = _ties(recipe.data, manifest, same, near)
+
+    def parted(ties: NearPairs) -> list[Fold]:
+        return folds_of(manifest, recipe.data, seed=recipe.seed, same=same, near=ties, accept_leaks=accept_leaks)
+
+    try:
+        folds = parted(ties)
+    except ManifestError:
+        if not ties:
+            raise
+        folds, ties, loose = parted(()), (), (*loose, _IMPOSSIBLE)
     leaks = between_splits(manifest, same, near)
     return Parting(
         folds,
         leaks,
         accepted=_accepted(exact(leaks)) if recipe.data.scheme == "official" else (),
-        near=_near(manifest, folds, near),
-        kept_together="" if recipe.data.scheme == "official" and exact(leaks) else _kept_together(manifest, same),
+        near=(*loose, *_near(manifest, folds, near)),
+        kept_together="" if recipe.data.scheme == "official" and exact(leaks) else _kept_together(manifest, same, ties),
     )
 
 
@@ -131,6 +143,28 @@ def _accepted(leaks: Sequence[Problem]) -> tuple[str, ...]:
     )
 
 
+_IMPOSSIBLE = (
+    "Images that show nearly the same picture were not kept on one side: too few groups of patients would be left to "
+    "part."
+)
+
+
+def _ties(
+    section: DataSection, manifest: Manifest, same: Mapping[str, str], near: NearPairs
+) -> tuple[NearPairs, tuple[str, ...]]:
+    """The near copies to keep on one side, and what must be said of others."""
+    if section.near_copies == "apart" or section.scheme == "official":
+        return (), ()
+    ties = near_ties(manifest.cases, same, near)
+    loose = {key for pair in near for key in pair} - {key for pair in ties for key in pair}
+    if not loose:
+        return ties, ()
+    return ties, (
+        f"{len(loose)} images that show nearly the same picture as another ({first_names(sorted(loose))}) were not "
+        "kept on one side: with their patients they would be one group of more than a tenth of all images.",
+    )
+
+
 def _near(manifest: Manifest, folds: Sequence[Fold], near: NearPairs) -> tuple[str, ...]:
     """Nearly equal images on both sides: of the folds, and of the official test split."""
     said = []
@@ -154,15 +188,9 @@ def _pairs(pairs: NearPairs) -> str:
     return f"{len(pairs)} pair{'s' * (len(pairs) != 1)} of images ({named})"
 
 
-def _kept_together(manifest: Manifest, same: Mapping[str, str]) -> str:
-    of_patient, of_image = tied([case for case in manifest.cases if case.split != "test"], same)
+def _kept_together(manifest: Manifest, same: Mapping[str, str], ties: NearPairs) -> str:
+    counts = tied([case for case in manifest.cases if case.split != "test"], same, ties)
     what = "pixels" if manifest.unit == "image" else "measurements"
-    parts = [
-        f"{count} cases {why}"
-        for count, why in (
-            (of_patient, "of patients with several"),
-            (of_image, f"that share all {what} with another's"),
-        )
-        if count
-    ]
+    whys = ("of patients with several", f"that share all {what} with another's", "that show nearly another's picture")
+    parts = [f"{count} cases {why}" for count, why in zip(counts, whys, strict=True) if count]
     return f"Kept on one side: {' and '.join(parts)}." if parts else ""
