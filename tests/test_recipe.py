@@ -11,7 +11,7 @@ from overread.errors import RecipeError, UnknownName
 from overread.models.section import ModelSection
 from overread.preprocessing.section import PreprocessingSection, step_from
 from overread.recipe import Recipe, load_recipe, shipped_recipes
-from overread.training.section import TrainingSection
+from overread.training.section import SearchSection, TrainingSection
 
 SMALL = """
 name = "small"
@@ -239,3 +239,86 @@ def test_a_file_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b'name = "m\xff"')
     with pytest.raises(RecipeError, match="UTF-8"):
         load_recipe(path)
+
+
+NESTED = 'name = "a"\ndata.scheme = "nested-k-fold"\n[model]\nfamily = "mlp"\n[search]\n'
+
+
+def searched(space: str) -> Recipe:
+    return Recipe.from_toml(f"{NESTED}[search.space]\n{space}", where="r.toml")
+
+
+def test_a_search_without_its_scheme_is_refused_and_so_is_the_scheme_without_a_search() -> None:
+    said = refusal('name = "a"\n[search.space]\n"training.epochs" = [1, 2]')
+    assert 'it is for scheme = "nested-k-fold"' in said
+    assert "[search.space] names none to choose from" in refusal('name = "a"\n[data]\nscheme = "nested-k-fold"')
+
+
+@pytest.mark.parametrize(
+    ("space", "said"),
+    [
+        ('"trainin.epochs" = [1, 2]', "'trainin.epochs' is no setting that can be searched.*Did you mean 'training'"),
+        ('"data.folds" = [2, 3]', "'data.folds' is no setting that can be searched"),
+        ("epochs = [1, 2]", "'epochs' is no setting that can be searched"),
+        ('"model.family" = ["mlp", "cnn"]', "'model.family' is not searched: .*overread compare"),
+        ('"training.epochs" = [5]', "two or more values, each once; found .5."),
+        ('"training.epochs" = [5, 5]', "two or more values, each once"),
+        ('"training.epochs" = 5', "'training.epochs' should be a list of values to choose from; found 5"),
+    ],
+)
+def test_what_cannot_be_searched_is_refused_as_the_recipe_is_read(space: str, said: str) -> None:
+    with pytest.raises(RecipeError, match=said):
+        searched(space)
+
+
+def test_wrong_names_and_values_of_a_search_are_all_named_before_training() -> None:
+    recipe = searched(
+        '"training.learning_rat" = [1, 2]\n"training.epochs" = [3, "x", 0]\n"model.hiden" = [[3], [4]]\n'
+        '"augmentation.epochs" = [1, 2]'
+    )
+    with pytest.raises(RecipeError) as caught:
+        recipe.resolved()
+    said = str(caught.value)
+    assert "training.learning_rat: no such key. Did you mean 'learning_rate'" in said
+    assert 'training.epochs: should be a whole number; found "x".' in said
+    assert "training.epochs: should be greater than or equal to 1; found 0." in said
+    assert "augmentation.epochs: no such key here; it belongs in [pretraining] or [training]" in said
+    with pytest.raises(RecipeError, match=r"model\.hiden: no such key\. Did you mean 'hidden'"):
+        searched('"model.hiden" = [[3], [4]]').resolved()
+
+
+def test_settings_of_a_search_may_be_typed_without_quotes_and_in_any_order() -> None:
+    quoted = searched('"training.epochs" = [1, 2]\n"model.hidden" = [[3], []]')
+    plain = searched("model.hidden = [[3], []]\ntraining.epochs = [1, 2]")
+    assert quoted == plain
+    assert quoted.search.all_settings() == plain.search.all_settings()
+    assert Recipe.from_toml(quoted.to_toml(), where="again") == quoted
+
+
+def test_chosen_settings_replace_those_of_the_recipe_and_no_others() -> None:
+    recipe = load_recipe("breastmnist-cnn").resolved()
+    same = recipe.with_settings({"training.epochs": recipe.training.epochs})
+    assert same == recipe
+    other = recipe.with_settings({"training.clip_norm": "none", "model.dropout": 0.25, "training.epochs": 2})
+    assert (other.training.clip_norm, other.model.options["dropout"], other.training.epochs) == (None, 0.25, 2)
+    assert other.data == recipe.data
+    assert other.training.learning_rate == recipe.training.learning_rate
+
+
+def test_another_set_of_augmentation_takes_the_place_of_the_first_but_not_of_what_was_written_beside_it() -> None:
+    text = 'name = "a"\n[augmentation]\nset = "radiograph"\nnoise = 0.5\n'
+    recipe = Recipe.from_toml(text, where="r").resolved()
+    assert recipe.with_settings({"augmentation.set": "none"}).augmentation == AugmentationSection(noise=0.5)
+    turned = recipe.with_settings({"augmentation.shift": 0.0}).augmentation
+    assert turned == AugmentationSection(set="radiograph", noise=0.5, shift=0.0)
+
+
+@given(st.dictionaries(st.sampled_from(["model.a", "model.b", "training.c", "training.d"]), st.integers(2, 4)))
+def test_every_value_and_any_two_of_one_section_are_checked_together(sizes: dict[str, int]) -> None:
+    section = SearchSection(space={key: list(range(size)) for key, size in sizes.items()})
+    pairs = section.pairs()
+    for key, size in sizes.items():
+        assert {settings[key] for settings in pairs} == set(range(size))
+        for other, count in sizes.items():
+            if other != key and other.partition(".")[0] == key.partition(".")[0]:
+                assert len({(one[key], one[other]) for one in pairs}) == size * count

@@ -43,6 +43,27 @@ _FORBID: Final = ConfigDict(extra="forbid")
 
 
 @dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """The settings that a search chose inside the training part of a fold.
+
+    Args:
+        settings: dotted setting -> value; all others are those of the recipe.
+        score: mean of the inner scores, higher is better.
+        inner_scores: of each inner fold, on what it did not learn from; None where not defined.
+        n_trials: how many settings were tried.
+        n_failed: of how many of them training left the numbers.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _FORBID
+
+    settings: dict[str, Any]
+    score: float
+    inner_scores: tuple[float | None, ...]
+    n_trials: int
+    n_failed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class FoldRecord:
     """The model of one fold.
 
@@ -54,7 +75,8 @@ class FoldRecord:
         n_validation: cases that chose the epoch.
         n_test: cases it was measured on.
         n_parameters: numbers that its network consists of, frozen ones included; None in old bundles.
-        training_seconds: that its epochs took, on whatever machine it was; None in old bundles.
+        training_seconds: that its epochs took, and the search before, on whatever machine it was; None in old bundles.
+        chosen: what a search chose for it; None where nothing was searched.
         weights_file: its safetensors file in the bundle; None until saved.
         sha256: of that file; None until saved.
     """
@@ -69,6 +91,7 @@ class FoldRecord:
     n_test: int
     n_parameters: int | None = None
     training_seconds: float | None = None
+    chosen: Chosen | None = None
     weights_file: str | None = None
     sha256: str | None = None
 
@@ -139,6 +162,20 @@ class Bundle:
     def unit(self) -> Literal["image", "row"]:
         """What people are told that it answers to."""
         return "row" if self.measurements else "image"
+
+    def recipe_of(self, record: FoldRecord) -> Recipe:
+        """By which the network of one fold was made: the recipe, with what a search chose for it.
+
+        Raises:
+            BundleError: for chosen settings that no recipe can have.
+        """
+        if record.chosen is None:
+            return self.recipe
+        try:
+            return self.recipe.with_settings(record.chosen.settings)
+        except (InputError, ValueError, AttributeError) as error:
+            why = f"what was chosen for fold {record.index} cannot be: {_first_line(error)}"
+            raise refusal(CONTENTS, why) from error
 
     @cached_property
     def bundle_id(self) -> str:

@@ -10,7 +10,8 @@
     │   ├── UnknownName          a catalogue that has no part of that name
     │   ├── BundleError          a bundle that is incomplete, changed or of another version
     │   ├── TooLittleMemory      a training that needs more memory than there is
-    │   └── OutputExists         a place to write to that already holds something else
+    │   ├── OutputExists         a place to write to that already holds something else
+    │   └── NotInstalled         a package that only some work needs, and that is not there
     ├── TruthAbsent              truth asked of data that has none
     ├── UndefinedMetric          a number that these data do not define (one class only ...)
     └── NonFiniteLoss            training that left the numbers
@@ -61,6 +62,10 @@ class TooLittleMemory(InputError):
 
 class OutputExists(InputError):
     """A place to write to that already holds something else."""
+
+
+class NotInstalled(InputError):
+    """A package that only some work needs is not installed."""
 
 
 class TruthAbsent(OverreadError):

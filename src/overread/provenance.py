@@ -12,7 +12,7 @@ from typing import Any
 
 _PACKAGES = (
     *("overread", "torch", "torchvision", "timm", "numpy", "scipy", "scikit-image"),
-    *("pycocotools", "pydicom", "imagecodecs", "pillow", "tifffile"),
+    *("pycocotools", "pydicom", "imagecodecs", "pillow", "tifffile", "optuna"),
 )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Self, get_args
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from overread.catalogue import suggestion
@@ -25,7 +25,7 @@ from overread.preprocessing.section import PreprocessingSection
 from overread.preprocessing.step import Step, settings_of, steps
 from overread.proposal import propose
 from overread.provenance import digest_of
-from overread.training.section import PretrainingSection, TrainingSection
+from overread.training.section import PretrainingSection, SearchSection, Settings, TrainingSection, settings_words
 
 __all__ = ["Recipe", "load_recipe", "propose", "shipped_recipes"]
 
@@ -47,6 +47,7 @@ class Recipe(BaseModel):
         model: which model family, with its own settings (checked by `resolved`).
         pretraining: what it learns from the images alone, before it learns from their truth.
         training: how the model is fitted.
+        search: what is chosen inside each fold, for `scheme = "nested-k-fold"`.
         inference: how the trained model is asked.
         evaluation: how numbers are made.
 
@@ -64,8 +65,24 @@ class Recipe(BaseModel):
     model: ModelSection = ModelSection()
     pretraining: PretrainingSection = PretrainingSection()
     training: TrainingSection = TrainingSection()
+    search: SearchSection = SearchSection()
     inference: InferenceSection = InferenceSection()
     evaluation: EvaluationSection = EvaluationSection()
+
+    @model_validator(mode="after")
+    def _searches_where_nested(self) -> Self:
+        nested = self.data.scheme == "nested-k-fold"
+        if nested and not self.search.space:
+            raise ValueError(
+                'data.scheme: "nested-k-fold" chooses settings inside each fold, and [search.space] names none to '
+                'choose from. Name some, such as "training.learning_rate" = [1e-3, 3e-4], or use "k-fold".'
+            )
+        if not nested and self.search != SearchSection():
+            raise ValueError(
+                'search: it is for scheme = "nested-k-fold", which keeps what is measured out of the choice; here it '
+                f'is "{self.data.scheme}". Set the scheme, or leave [search] out.'
+            )
+        return self
 
     @classmethod
     def from_toml(cls, text: str, *, where: str) -> Self:
@@ -109,8 +126,45 @@ class Recipe(BaseModel):
 
         Raises:
             UnknownName: where there is no such family.
-            RecipeError: with all that is wrong in `[model]`.
+            RecipeError: with all that is wrong in `[model]`, or in the values of `[search.space]`.
         """
+        resolved = self._with_family()
+        wrong: dict[str, None] = {}  # in order, each once
+        for settings in self.search.pairs():
+            try:
+                resolved.with_settings(settings)
+            except RecipeError as error:
+                wrong |= dict.fromkeys(str(error).splitlines()[1:])
+        if wrong:
+            raise RecipeError("\n".join([f"Recipe '{self.name}': a value in [search.space] cannot be.", *wrong]))
+        return resolved
+
+    def with_settings(self, settings: Settings) -> Self:
+        """The same recipe with other values of single settings, as a search chooses them; this imports torch.
+
+        Raises:
+            RecipeError: with all that is wrong in these.
+        """
+        tables: dict[str, dict[str, Any]] = {}
+        for key, value in settings.items():
+            section, _, name = key.partition(".")
+            tables.setdefault(section, self._written(section))[name] = value
+        where, values = f"Recipe '{self.name}' with {settings_words(settings)}", {"name": self.name, **tables}
+        try:
+            read = type(self).model_validate_json(json.dumps(_with_none(values), default=str), strict=True)
+        except ValidationError as error:
+            raise _refusal(where, [(error, type(self), ()), *_wrong_in_model(values)], values=values) from error
+        return self.model_copy(update={section: getattr(read, section) for section in tables})._with_family()
+
+    def _written(self, section: str) -> dict[str, Any]:
+        """The settings of a section; of augmentation without those that its named set says."""
+        values: dict[str, Any] = getattr(self, section).model_dump(mode="json")
+        if section != "augmentation":
+            return values
+        named = AugmentationSection(set=self.augmentation.set).model_dump(mode="json")
+        return {key: value for key, value in values.items() if key == "set" or value != named[key]}
+
+    def _with_family(self) -> Self:
         from overread.models.contract import models
 
         kind: type[BaseModel] = models.get(self.model.family).Settings

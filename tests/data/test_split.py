@@ -13,7 +13,7 @@ from overread.data.groups import MOST_NEAR, groups_of, near_ties
 from overread.data.leaks import across_folds
 from overread.data.manifest import Case, Manifest
 from overread.data.section import DataSection
-from overread.data.split import Fold, folds_of
+from overread.data.split import Fold, folds_of, inner_folds_of
 from overread.errors import DataLeak, ManifestError
 from overread.finding import Finding, Region
 
@@ -247,6 +247,49 @@ def test_near_copies_never_make_a_large_group_of_three_or_more_and_small_ones_st
     assert [pair for pair in near if pair not in ties] == [
         pair for pair in near if any(too_large(group) and pair[0] in group for group in whole)
     ]
+
+
+@FEW
+@given(_manifests(), st.integers(2, 4), st.integers(0, 3), st.randoms(use_true_random=False))
+def test_inner_parts_partition_the_training_part_and_hold_nobody_of_the_test_part(drawn, inner_folds, n, random):
+    manifest, same = drawn
+    near = _near_pairs(manifest, random, n)
+    section = DataSection(scheme="nested-k-fold", folds=3, inner_folds=inner_folds, validation=0.2)
+    outer = _parted(manifest, section, same=same, near=near)
+    assert outer == _parted(manifest, DataSection(folds=3, validation=0.2), same=same, near=near)
+    patient = {case.case_id: case.patient_id for case in manifest.cases}
+    shared = [lambda key: patient[key], lambda key: same.get(key, key)]
+    for fold in outer:
+        try:
+            found = inner_folds_of(manifest, fold, section, seed=0, same=same, near=near)
+        except ManifestError as error:
+            assert f"The training part of fold {fold.index}" in str(error)  # noqa: PT017
+            continue
+        training = {*fold.fit, *fold.validation}
+        assert sorted(key for one in found for key in one.test) == sorted(training)
+        for one in found:
+            assert {*one.fit, *one.validation, *one.test} == training
+            assert not one.left_out
+        assert across_folds(found, near) == []
+        for what in shared:
+            tested = {what(key) for key in fold.test}
+            for one in found:
+                fit, validation, test = ({what(key) for key in part} for part in (one.fit, one.validation, one.test))
+                assert not tested & (fit | validation | test)
+                assert not fit & validation
+                assert not test & (fit | validation)
+
+
+def test_inner_parts_of_two_folds_are_dealt_on_their_own_and_the_same_whenever_they_are_asked_for():
+    manifest = _manifest(_labelled({"benign": 60, "malignant": 30}), classes=("benign", "malignant"))
+    section = DataSection(scheme="nested-k-fold", folds=3)
+    for fold in folds_of(manifest, section, seed=0):
+        first, again = (inner_folds_of(manifest, fold, section, seed=0) for _ in range(2))
+        assert first == again
+        assert first != inner_folds_of(manifest, fold, section, seed=1)
+        by_id = {case.case_id: case.label for case in manifest.cases}
+        counts = [Counter(by_id[key] for key in one.test) for one in first]
+        assert all(abs(count["malignant"] - 20 / 3) < 1 for count in counts)
 
 
 @FEW

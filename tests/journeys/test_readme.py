@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from overread.recipe import Recipe
+
 ROOT = Path(__file__).resolve().parents[2]
 CHANGED = {
     "overread demo --out overread-demo": "overread demo --quick --out overread-demo",
@@ -54,6 +56,14 @@ def test_every_command_of_the_readme_works(tmp_path: Path) -> None:
         "my-readings/predictions.json",
     ):
         assert (place / file).is_file(), file
+
+
+def test_every_piece_of_a_recipe_in_the_readme_is_one() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    pieces = re.findall(r"^```toml\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    assert pieces
+    for piece in pieces:
+        Recipe.from_toml(f'name = "readme"\n{piece}', where="README.md").resolved()
 
 
 def test_every_file_that_the_readme_promises_has_a_command_that_writes_it() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from overread.bundle import Bundle, FoldRecord, save_bundle
+from overread.bundle import Bundle, Chosen, FoldRecord, load_bundle, save_bundle
 from overread.data.manifest import Case, ImageRef, Manifest
 from overread.errors import BundleError, RecipeError
 from overread.finding import Finding, Region
@@ -155,3 +155,31 @@ def test_a_bundle_whose_parts_do_not_fit_is_refused_with_both(
 ) -> None:
     with pytest.raises(BundleError, match=said):
         load_ensemble(replace(bundle, **change), tmp_path / "bundle", device="cpu")
+
+
+def test_each_network_of_a_bundle_is_made_by_the_settings_that_were_chosen_for_it(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    """Networks with different numbers of layers, saved and loaded."""
+    small = recipe('[model]\nfamily = "mlp"\nside = 4').resolved()
+    shape = Shape("single-label", ("no", "yes"), 1)
+    choices: tuple[dict[str, Any], ...] = ({"model.hidden": [8, 4]}, {"model.hidden": []})
+    records = tuple(
+        FoldRecord(
+            index=index, steps=(), epoch=0, n_fit=1, n_validation=1, n_test=1,
+            chosen=Chosen(settings=settings, score=0.5, inner_scores=(0.5, None), n_trials=2),
+        )
+        for index, settings in enumerate(choices)
+    )  # fmt: skip
+    weights = [build_model(small.with_settings(settings), shape).state_dict() for settings in choices]
+    save_bundle(tmp_path / "searched", replace(bundle, recipe=small, folds=records), weights)
+    loaded = load_bundle(tmp_path / "searched")
+    assert [record.chosen for record in loaded.folds] == [record.chosen for record in records]
+    networks = load_ensemble(loaded, tmp_path / "searched", device="cpu").networks
+    assert len(networks[0].model.state_dict()) > len(networks[1].model.state_dict())
+    for network, expected in zip(networks, weights, strict=True):
+        found = network.model.state_dict()
+        assert all(found[name].equal(tensor) for name, tensor in expected.items())
+    wrong = replace(loaded.folds[0], chosen=replace(records[0].chosen, settings={"model.hiden": [4]}))
+    with pytest.raises(BundleError, match=r"what was chosen for fold 0 cannot be"):
+        load_ensemble(replace(loaded, folds=(wrong, loaded.folds[1])), tmp_path / "searched", device="cpu")

@@ -177,7 +177,7 @@ class Run:
             judge=lambda *_: None,
         )
 
-    def ready(self) -> Computing:
+    def ready(self, before: Sequence[Fold] = ()) -> Computing:
         told = Silent()
         told.say = self.said.append  # type: ignore[method-assign]
 
@@ -187,7 +187,7 @@ class Run:
 
         return ready(
             self.plan_of, self.folds, section=self.section, device="cpu", answer=answer, at_once=8,
-            folder=self.folder, progress=told,
+            folder=self.folder, progress=told, before=before,
         )  # fmt: skip
 
     def fit(self, computing: Computing) -> list[dict[str, Tensor]]:
@@ -241,19 +241,29 @@ def test_a_choice_that_is_damaged_is_refused_and_left_alone(words: str, run: Run
     assert (run.folder / COMPUTED).read_text() == words
 
 
-def test_a_run_that_has_its_epochs_behind_it_takes_less(run: Run) -> None:
-    def seconds() -> float:
-        found = run.said[-1].split()
-        return float(found[4]) * {"s": 1, "min": 60, "h": 3600}[found[5]]
+def seconds(run: Run) -> float:
+    """What was told, in seconds."""
+    found = run.said[-1].split()
+    return float(found[4]) * {"s": 1, "min": 60, "h": 3600}[found[5]]
 
+
+def test_trainings_that_come_before_those_of_the_folds_are_counted(run: Run, folds: list[Fold]) -> None:
+    run.section = SECTION.model_copy(update={"epochs": 20_000, "precision": "float32", "memory_format": "contiguous"})
+    run.ready()
+    alone = seconds(run)
+    run.ready(before=[*folds] * 30)
+    assert seconds(run) > 8 * alone
+
+
+def test_a_run_that_has_its_epochs_behind_it_takes_less(run: Run) -> None:
     run.section = SECTION.model_copy(update={"epochs": 20_000, "precision": "float32", "memory_format": "contiguous"})
     computing = run.ready()
-    whole = seconds()
+    whole = seconds(run)
     run.section = SECTION.model_copy(update={"epochs": 3, "precision": "float32", "memory_format": "contiguous"})
     run.fit(computing)
     run.section = run.section.model_copy(update={"epochs": 4})
     run.ready()
-    assert seconds() < whole / 100
+    assert seconds(run) < whole / 100
 
 
 class OfSteps(Law):

@@ -18,10 +18,12 @@ class DataSection(BaseModel):
 
     Args:
         scheme: "k-fold": every case is tested once, by a model that never saw its patient. "repeated-k-fold": the
-            same several times with other folds; the answers to a case are averaged. "leave-one-site-out": every
+            same several times with other folds; the answers to a case are averaged. "nested-k-fold": the same parts as
+            "k-fold", and inside the training part of each `[search]` chooses settings. "leave-one-site-out": every
             site is tested by a model that learned from the others. "hold-out": one part is held out. "official":
             the data set's own `val` split is held out, `train` is trained on.
-        folds: how many, for "k-fold" and each repeat of "repeated-k-fold".
+        folds: how many, for "k-fold", "nested-k-fold" and each repeat of "repeated-k-fold".
+        inner_folds: in how many parts each training part is parted to choose settings, for "nested-k-fold".
         repeats: how often every case is tested, for "repeated-k-fold".
         held_out: which share, for "hold-out".
         validation: share of the *training* part that chooses the epoch; it is never part of what is reported.
@@ -35,8 +37,11 @@ class DataSection(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    scheme: Literal["k-fold", "repeated-k-fold", "leave-one-site-out", "hold-out", "official"] = "k-fold"
+    scheme: Literal["k-fold", "repeated-k-fold", "nested-k-fold", "leave-one-site-out", "hold-out", "official"] = (
+        "k-fold"
+    )
     folds: Annotated[int, Field(ge=2, le=50)] = 5
+    inner_folds: Annotated[int, Field(ge=2, le=20)] = 3
     repeats: Annotated[int, Field(ge=2, le=20)] = 3
     held_out: Annotated[float, Field(gt=0, lt=1)] = 0.2
     validation: Annotated[float, Field(ge=0, lt=0.9)] = 0.15

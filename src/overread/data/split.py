@@ -68,7 +68,8 @@ def folds_of(
         accept_leaks: for "official", take splits that share patients or identical images.
 
     Returns:
-        One fold for "hold-out" and "official", `folds` for "k-fold", `repeats` times `folds` for "repeated-k-fold",
+        One fold for "hold-out" and "official", `folds` for "k-fold" and "nested-k-fold" (the same for both), `repeats`
+        times `folds` for "repeated-k-fold",
         one a site, in the order of their names, for "leave-one-site-out".
 
     Raises:
@@ -89,6 +90,40 @@ def folds_of(
     folds = [_fold(manifest, groups, index, test, section, seed=seed) for index, test in enumerate(tests)]
     _refuse_untested(manifest, folds)
     return [replace(fold, left_out=tuple(sorted((*fold.left_out, *aside)))) for fold in folds]
+
+
+def inner_folds_of(
+    manifest: Manifest,
+    fold: Fold,
+    section: DataSection,
+    *,
+    seed: int,
+    same: Mapping[str, str] | None = None,
+    near: NearPairs = (),
+) -> list[Fold]:
+    """Part the training part of a fold again, by the same rule, to choose settings without a look at its test part.
+
+    Args:
+        manifest: the data set.
+        fold: of "nested-k-fold".
+        section: in how many parts, and their shares.
+        seed: of the recipe.
+        same: as for `folds_of`.
+        near: as for `folds_of`.
+
+    Raises:
+        ManifestError: where it cannot be parted so.
+    """
+    training = {*fold.fit, *fold.validation}
+    inner = manifest.with_cases(tuple(case for case in manifest.cases if case.case_id in training))
+    inside = section.model_copy(update={"scheme": "k-fold", "folds": section.inner_folds})
+    try:
+        return folds_of(inner, inside, seed=seed_for(seed, "inner", fold.index), same=same, near=near)
+    except ManifestError as error:
+        raise ManifestError(
+            f"The training part of fold {fold.index} cannot be parted again (data.inner_folds = "
+            f"{section.inner_folds}). {error}"
+        ) from error
 
 
 _INSTEAD = (
@@ -115,7 +150,8 @@ def _apart_from_test(manifest: Manifest, same: Mapping[str, str], near: NearPair
 
 def _dealt_tests(groups: Groups, section: DataSection, seed: int) -> list[list[Case]]:
     """Test parts of whole groups."""
-    folded, scheme = section.scheme != "hold-out", section.scheme
+    folded = section.scheme != "hold-out"
+    scheme = "k-fold" if section.scheme == "nested-k-fold" else section.scheme  # the same parts, to be compared
     shares = [1 / section.folds] * section.folds if folded else [1 - section.held_out, section.held_out]
     _refuse_too_few(groups, parts=len(shares), scheme=scheme)
     everything = np.arange(len(groups.cases))

@@ -112,6 +112,25 @@ class FoldRow:
     chosen_epoch: int | None = None
 
 
+@dataclass(frozen=True)
+class SearchedRow:
+    """What was chosen inside one fold.
+
+    Args:
+        fold: which one.
+        settings: that were chosen, in words.
+        score: mean of the inner scores with them.
+        n_trials: how many settings were tried.
+        n_failed: of how many of them training left the numbers.
+    """
+
+    fold: int
+    settings: str
+    score: float
+    n_trials: int
+    n_failed: int = 0
+
+
 @dataclass(frozen=True, eq=False)
 class ReportContent:
     """All that a report says; what is empty is left out.
@@ -136,6 +155,7 @@ class ReportContent:
         confusion: the confusion matrix.
         histories: one a fold.
         folds: one a fold.
+        searched: what was chosen inside each fold, where settings were searched.
         examples: (caption, reading) of cases worth seeing, such as the best, a middling and the worst one.
         measured: how good the model of a "reading" was found to be, in sentences.
         commonest: the commonest class in the data of the model of a "reading"; images that look least like it come
@@ -165,6 +185,7 @@ class ReportContent:
     confusion: Confusion | None = None
     histories: Sequence[History] = ()
     folds: Sequence[FoldRow] = ()
+    searched: Sequence[SearchedRow] = ()
     examples: Sequence[tuple[str, Reading]] = ()
     measured: Sequence[str] = ()
     commonest: str | None = None

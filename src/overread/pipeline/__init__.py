@@ -129,12 +129,14 @@ def train(
         OutputExists: `out` holds something else, or a finished run that lost a file.
         BundleError: the same of its bundle.
         TooLittleMemory: it would not fit into memory.
+        NotInstalled: a search that needs a package which is not there.
         InputError: "cuda" where there is none.
     """
     from overread.pipeline.assembly import check_family, device_for
     from overread.pipeline.cross_validation import cross_validate
     from overread.pipeline.denoisers import keep_denoisers, with_denoisers
     from overread.pipeline.parting import part
+    from overread.pipeline.searching import check_search
 
     progress = progress or Silent()
     device_for(device)
@@ -149,6 +151,7 @@ def train(
     manifest = _trainable(whole)
     chosen = with_denoisers(chosen, device=device)
     check_family(chosen, manifest)
+    check_search(chosen, manifest)
     images = PreparedImages()
     if accept_leaks and chosen.data.scheme != "official":
         raise RecipeError(
@@ -370,7 +373,7 @@ def _trainable(manifest: Manifest) -> Manifest:
 
 
 def _folds(recipe: Recipe) -> int | None:
-    return recipe.data.folds if recipe.data.scheme in ("k-fold", "repeated-k-fold") else None
+    return recipe.data.folds if recipe.data.scheme in ("k-fold", "repeated-k-fold", "nested-k-fold") else None
 
 
 def _problems(

@@ -212,7 +212,7 @@ def load_ensemble(bundle: Bundle, folder: Path, *, device: str, precision: Preci
     shape = Shape(bundle.task, bundle.classes, bundle.channels, bundle.axes)
     networks = []
     for record in bundle.folds:
-        model = build_model(bundle.recipe, shape, pretrained=False)
+        model = build_model(bundle.recipe_of(record), shape, pretrained=False)
         weights = fold_weights(folder, record)
         try:
             model.load_state_dict(weights)

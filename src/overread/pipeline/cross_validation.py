@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from overread.bundle import DENOISERS, FOLDER, Bundle, FoldRecord, save_bundle
@@ -24,6 +24,7 @@ from overread.pipeline.assembly import at_once, build_model, check_axes, device_
 from overread.pipeline.denoisers import seen_by_denoisers
 from overread.pipeline.parting import Parting, scheme_of
 from overread.pipeline.presenting import Example
+from overread.pipeline.searching import Search, choose_settings, largest_steps, trainings_left, varied
 from overread.preprocessing.step import Step, learns
 from overread.progress import Progress
 from overread.provenance import environment
@@ -101,10 +102,12 @@ def cross_validate(
             judge=judge,
         )
 
+    search_folder = folder / CHECKPOINTS / "search"
     computing = ready(
         plan_of,
         parting.folds,
-        section=recipe.training,
+        before=trainings_left(recipe, parting.inner, search_folder),
+        section=largest_steps(recipe),
         device=device_for(device),
         answer=answer,
         at_once=at_once(manifest.task, shape.axes),
@@ -112,8 +115,13 @@ def cross_validate(
         progress=progress,
     )
     _prepare(recipe, manifest, images, progress)
-    results = _Results(manifest, parting.folds)
-    for fold in fit_folds(plan_of(computing), parting.folds, folder=folder / CHECKPOINTS, progress=progress):
+    plan = plan_of(computing)
+    searched = choose_settings(recipe, plan, shape, parting.inner, folder=search_folder, progress=progress)
+    own = {
+        index: varied(plan, recipe.with_settings(search.chosen.settings), shape) for index, search in searched.items()
+    }
+    results = _Results(manifest, parting.folds, searched)
+    for fold in fit_folds(plan, parting.folds, folder=folder / CHECKPOINTS, progress=progress, own=own):
         validated = results.cases_of(fold.fold.validation)
         results.add(fold, answer(computing, fold.model, fold.steps, validated))
         fold.model.to("cpu")
@@ -151,9 +159,10 @@ def cross_validate(
 class _Results:
     """What the folds gave so far."""
 
-    def __init__(self, manifest: Manifest, folds: Sequence[Fold]) -> None:
+    def __init__(self, manifest: Manifest, folds: Sequence[Fold], searched: Mapping[int, Search] | None = None) -> None:
         self.manifest = manifest
         self.folds = folds
+        self.searched = searched or {}
         self.fitted: list[FittedFold] = []
         self.validated: list[Prediction] = []
         self.thresholds: dict[int, float] = {}
@@ -226,6 +235,7 @@ def _bundle(
     computing: Computing,
 ) -> Bundle:
     manifest = results.manifest
+    searched = results.searched
     records = tuple(
         FoldRecord(
             index=fold.fold.index,
@@ -235,7 +245,8 @@ def _bundle(
             n_validation=len(fold.fold.validation),
             n_test=len(fold.fold.test),
             n_parameters=sum(weights.numel() for weights in fold.model.parameters()),
-            training_seconds=fold.seconds,
+            training_seconds=fold.seconds + (searched[fold.fold.index].seconds if fold.fold.index in searched else 0.0),
+            chosen=searched[fold.fold.index].chosen if fold.fold.index in searched else None,
         )
         for fold in results.fitted
     )
@@ -297,6 +308,7 @@ def _write(
             refused=results.refused,
             bundle_id=bundle.bundle_id,
             model=presenting.model_json(bundle, folder / FOLDER),
+            search=presenting.search_json(results.searched),
         ),
     )
     content = ReportContent(
@@ -316,6 +328,7 @@ def _write(
         histories=[presenting.history_of(fold) for fold in results.fitted],
         folds=[presenting.row_of(fold) for fold in results.fitted],
         examples=examples,
+        searched=[presenting.searched_row(record.index, record.chosen) for record in bundle.folds if record.chosen],
         recipe_toml=recipe.to_toml(),
         environment=bundle.environment,
         notes=[scheme],

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from overread.data.groups import near_ties
 from overread.data.leaks import EXACT, NearPairs, across_folds, between_splits, exact, near_pairs, refuse, tied
 from overread.data.manifest import Manifest, Problem, Split
 from overread.data.prepared import PreparedImages
 from overread.data.section import DataSection
-from overread.data.split import Fold, folds_of
+from overread.data.split import Fold, folds_of, inner_folds_of
 from overread.errors import ManifestError
 from overread.export.wording import first_names
 from overread.recipe import Recipe
@@ -26,6 +26,7 @@ class Parting:
         accepted: what of it the numbers rest on, because it was accepted; for the first page and the bundle.
         near: what else must be read before any number.
         kept_together: what was repaired, in a sentence; empty where nothing was.
+        inner: index of a fold -> the parts of its training part, for "nested-k-fold".
     """
 
     folds: Sequence[Fold]
@@ -33,6 +34,7 @@ class Parting:
     accepted: tuple[str, ...] = ()
     near: tuple[str, ...] = ()
     kept_together: str = ""
+    inner: Mapping[int, Sequence[Fold]] = field(default_factory=dict)
 
 
 def part(recipe: Recipe, manifest: Manifest, whole: Manifest, images: PreparedImages, *, accept_leaks: bool) -> Parting:
@@ -55,15 +57,21 @@ def part(recipe: Recipe, manifest: Manifest, whole: Manifest, images: PreparedIm
     near = near_pairs(manifest, images.facts, same)
     ties, loose = _ties(recipe.data, manifest, same, near)
 
-    def parted(ties: NearPairs) -> list[Fold]:
-        return folds_of(manifest, recipe.data, seed=recipe.seed, same=same, near=ties, accept_leaks=accept_leaks)
+    def parted(ties: NearPairs) -> tuple[list[Fold], dict[int, list[Fold]]]:
+        section, seed = recipe.data, recipe.seed
+        folds = folds_of(manifest, section, seed=seed, same=same, near=ties, accept_leaks=accept_leaks)
+        if section.scheme != "nested-k-fold":
+            return folds, {}
+        return folds, {
+            fold.index: inner_folds_of(manifest, fold, section, seed=seed, same=same, near=ties) for fold in folds
+        }
 
     try:
-        folds = parted(ties)
+        folds, inner = parted(ties)
     except ManifestError:
         if not ties:
             raise
-        folds, ties, loose = parted(()), (), (*loose, _IMPOSSIBLE)
+        (folds, inner), ties, loose = parted(()), (), (*loose, _IMPOSSIBLE)
     leaks = between_splits(manifest, same, near)
     return Parting(
         folds,
@@ -71,6 +79,7 @@ def part(recipe: Recipe, manifest: Manifest, whole: Manifest, images: PreparedIm
         accepted=_accepted(exact(leaks)) if recipe.data.scheme == "official" else (),
         near=(*loose, *_near(manifest, folds, near)),
         kept_together="" if recipe.data.scheme == "official" and exact(leaks) else _kept_together(manifest, same, ties),
+        inner=inner,
     )
 
 
@@ -105,6 +114,13 @@ def scheme_of(section: DataSection, folds: Sequence[Fold], manifest: Manifest) -
             said = (
                 f"Cross-validation with {len(folds)} folds of {parted}: every case was judged by a model that did not "
                 f"learn from its fold. The scores of all folds are ranked together. {bundle}"
+            )
+        case "nested-k-fold":
+            said = (
+                f"Nested cross-validation with {len(folds)} folds of {parted}: every case was judged by a model that "
+                "did not learn from its fold, and whose settings were chosen without it, in "
+                f"{section.inner_folds}-fold cross-validation inside the training part. The scores of all folds are "
+                f"ranked together. {bundle}"
             )
         case "repeated-k-fold":
             said = (

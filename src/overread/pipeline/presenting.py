@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from overread.bundle import Bundle, weights_bytes
+from overread.bundle import Bundle, Chosen, weights_bytes
 from overread.data.inputs import as_read
 from overread.data.manifest import Case, Manifest
 from overread.errors import InputError, UndefinedMetric, UnreadableImage
 from overread.evaluation.curves import confusion_matrix, froc
 from overread.evaluation.estimate import Estimate
-from overread.export.content import Confusion, FoldRow, FrocCurve, History, LabelCurves
+from overread.export.content import Confusion, FoldRow, FrocCurve, History, LabelCurves, SearchedRow
 from overread.export.reading import Reading
 from overread.export.wording import (
     RIGHT_MARK,
@@ -32,10 +32,12 @@ from overread.export.wording import (
 from overread.finding import Prediction
 from overread.inference.assessment import Assessment
 from overread.inference.restoring import restored_example
+from overread.training.section import settings_words
 
 if TYPE_CHECKING:  # a reading must not wait for what only training needs
     from overread.data.inputs import Images
     from overread.inference.predictor import Ensemble
+    from overread.pipeline.searching import Search
     from overread.training.crossval import FittedFold
 
 
@@ -203,6 +205,29 @@ def row_of(fold: FittedFold) -> FoldRow:
     return FoldRow(parts.index, len(parts.fit), len(parts.validation), len(parts.test), fold.fitted.epoch + 1)
 
 
+def searched_row(fold: int, chosen: Chosen) -> SearchedRow:
+    """What was chosen for a fold."""
+    return SearchedRow(fold, settings_words(chosen.settings), chosen.score, chosen.n_trials, chosen.n_failed)
+
+
+def search_json(searched: Mapping[int, Search]) -> list[dict[str, object]] | None:
+    """What was tried inside each fold, in order, and what of it was chosen; None where nothing was searched."""
+    told: list[dict[str, object]] = [
+        {
+            "fold": index,
+            "chosen": dict(search.chosen.settings),
+            "score": search.chosen.score,
+            "inner_scores": list(search.chosen.inner_scores),
+            "trials": [
+                {"settings": dict(trial.settings), "score": trial.score, "failed": trial.failed}
+                for trial in search.trials
+            ],
+        }
+        for index, search in searched.items()
+    ]
+    return told or None
+
+
 TOLD = {"labels": ("auroc", "sensitivity"), "marks": ("coco_ap50", "tp_ap_50")}
 """The numbers that a reader of answers is told, over all classes and class by class; of marks only by old bundles."""
 
@@ -286,11 +311,12 @@ def _told_words(row: Estimate, bundle: Bundle) -> str:
 
 
 def model_json(bundle: Bundle, folder: Path) -> dict[str, float | None]:
-    """What a model costs: seconds of training and bytes of weights of all its networks, parameters of one of them."""
+    """What a model costs: seconds of training and bytes of weights of all its networks, parameters of the largest."""
+    parameters = [record.n_parameters for record in bundle.folds]
     seconds = [record.training_seconds for record in bundle.folds]
     return {
         "n_networks": len(bundle.folds),
-        "n_parameters": bundle.folds[0].n_parameters,
+        "n_parameters": None if None in parameters else max(filter(None, parameters), default=None),
         "weights_bytes": weights_bytes(folder, bundle),
         "training_seconds": None if None in seconds else sum(filter(None, seconds)),
     }
@@ -308,6 +334,7 @@ def evaluation_json(
     refused: Sequence[Prediction],
     bundle_id: str | None,
     model: Mapping[str, float | None],
+    search: Sequence[Mapping[str, object]] | None = None,
 ) -> dict[str, object]:
     """The content of `evaluation.json`: the estimates, and what they were made from.
 
@@ -336,6 +363,7 @@ def evaluation_json(
         "threshold_of_each_fold": of_folds if manifest.marks_lesions and of_folds else None,
         "bundle": bundle_id,
         "model": dict(model),
+        "search": search,
         "warnings": list(warnings),
         "refused": [{"case_id": one.case_id, "reason": one.refused} for one in refused],
         "estimates": [estimate.as_json() for estimate in estimates],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,7 +96,15 @@ class Plan:
     judge: Judge
 
 
-def fit_folds(plan: Plan, folds: Sequence[Fold], *, folder: Path, progress: Progress) -> Iterator[FittedFold]:
+def fit_folds(
+    plan: Plan,
+    folds: Sequence[Fold],
+    *,
+    folder: Path,
+    progress: Progress,
+    own: Mapping[int, Plan] | None = None,
+    what: str = "training",
+) -> Iterator[FittedFold]:
     """Fit one model a fold; what an earlier, interrupted call had finished is not done again.
 
     Args:
@@ -104,10 +112,13 @@ def fit_folds(plan: Plan, folds: Sequence[Fold], *, folder: Path, progress: Prog
         folds: from `folds_of`.
         folder: for the checkpoints, `fold-0/checkpoint.safetensors` and so on.
         progress: shows epochs and the time left.
+        own: index of a fold -> its plan, where it has settings of its own.
+        what: what to call a single fold in the progress shown.
     """
     for fold in progress.track(folds, what="folds") if len(folds) > 1 else folds:
-        what = f"fold {fold.index + 1} of {len(folds)}" if len(folds) > 1 else "training"
-        yield _fit_fold(plan, fold, checkpoint=checkpoint_of(fold, folder), what=what, progress=progress)
+        called = f"fold {fold.index + 1} of {len(folds)}" if len(folds) > 1 else what
+        chosen = (own or {}).get(fold.index, plan)
+        yield _fit_fold(chosen, fold, checkpoint=checkpoint_of(fold, folder), what=called, progress=progress)
 
 
 def start_of(plan: Plan, fold: Fold) -> Start:

@@ -92,6 +92,7 @@ def ready(
     at_once: int,
     folder: Path,
     progress: Progress,
+    before: Sequence[Fold] = (),
 ) -> Computing:
     """Choose how a run computes, and say what it will take; a run that goes on keeps what it chose.
 
@@ -104,6 +105,7 @@ def ready(
         at_once: cases that it is asked about together.
         folder: of the run; checkpoints lie in its folder `folds`.
         progress: is told.
+        before: folds that are trained before these, each as often as settings are still to be tried in it.
 
     Raises:
         TooLittleMemory: it would not fit; nothing was trained yet.
@@ -119,7 +121,8 @@ def ready(
         save_computing(folder / COMPUTED, computing)
     plan = plan_of(computing)
     left = [_epochs_left(plan, checkpoint_of(fold, folder / CHECKPOINTS)) for fold in folds]
-    seconds = _seconds(costs, plan, folds, left)
+    left += [plan.training.epochs + plan.pretraining.epochs] * len(before)
+    seconds = _seconds(costs, plan, [*folds, *before], left)
     log.info("%s", costs)
     progress.say(f"computing in {computing.precision}, {computing.memory_format.replace('_', ' ')}")
     progress.say(f"this training takes {Forecast(seconds, costs.peak_bytes * MARGIN, device)}")

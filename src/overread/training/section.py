@@ -1,11 +1,16 @@
-"""The `[training]` section of a recipe."""
+"""The `[pretraining]`, `[training]` and `[search]` sections of a recipe."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import json
+import math
+from collections.abc import Mapping
+from itertools import combinations, product
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from overread.catalogue import suggestion
 from overread.data.section import Balance
 
 _Share = Annotated[float, Field(ge=0, le=1)]
@@ -75,3 +80,98 @@ class TrainingSection(BaseModel):
     keep: Literal["best", "last"] = "best"
     precision: Literal["auto", "float32", "bf16"] = "auto"
     memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
+
+
+Settings = Mapping[str, Any]
+"""Dotted setting, such as "training.learning_rate" -> its value."""
+
+SEARCHED = ("model", "training", "augmentation", "pretraining")
+"""The sections whose settings may be searched; what is done to images, parts and numbers is the same for all."""
+
+_MACHINE = "it is about this machine, not about the data"
+_NOT_SEARCHED = {
+    "model.family": "families are compared by runs of their own (overread compare)",
+    "training.precision": _MACHINE,
+    "training.memory_format": _MACHINE,
+}
+
+
+class SearchSection(BaseModel):
+    """What is tried inside the training part of each fold, for `scheme = "nested-k-fold"`.
+
+    Args:
+        trials: how many different settings are tried in each fold: all of them where there are no more, else those
+            that a tree-structured Parzen estimator proposes (Bergstra et al., NeurIPS 2011).
+        space: dotted setting -> the values to choose from, such as `"training.learning_rate" = [1e-3, 3e-4]`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    trials: Annotated[int, Field(ge=2, le=1000)] = 8
+    space: dict[str, tuple[Any, ...]] = {}
+
+    @field_validator("space", mode="before")
+    @classmethod
+    def _flat(cls, space: Any) -> Any:
+        """TOML reads an unquoted training.learning_rate as a table in a table; in one order, whatever was typed."""
+        if not isinstance(space, dict):
+            return space
+        flat: dict[str, Any] = {}
+        for key, value in space.items():
+            inside = value if isinstance(value, dict) else {}
+            flat |= {f"{key}.{name}": inner for name, inner in inside.items()} or {key: value}
+        for key, choices in flat.items():
+            if not isinstance(choices, list | tuple):
+                raise ValueError(f"'{key}' should be a list of values to choose from; found {choices!r}.")
+        return {key: tuple(flat[key]) for key in sorted(flat)}  # JSON has lists only
+
+    @field_validator("space")
+    @classmethod
+    def _choices(cls, space: dict[str, tuple[Any, ...]]) -> dict[str, tuple[Any, ...]]:
+        for key, choices in space.items():
+            section, dot, _ = key.partition(".")
+            if section not in SEARCHED or not dot:
+                raise ValueError(
+                    f"'{key}' is no setting that can be searched: it should begin with the name of a section and a "
+                    f'dot, as "training.learning_rate" does. {suggestion(section, SEARCHED)}'
+                )
+            if key in _NOT_SEARCHED:
+                raise ValueError(f"'{key}' is not searched: {_NOT_SEARCHED[key]}. Leave it out.")
+            if len({json.dumps(choice, sort_keys=True, default=str) for choice in choices}) != max(len(choices), 2):
+                raise ValueError(f"'{key}' should have two or more values, each once; found {list(choices)}.")
+        return space
+
+    @property
+    def n_trials(self) -> int:
+        """How many settings are tried in each fold."""
+        return min(self.trials, math.prod(map(len, self.space.values())))
+
+    @property
+    def tries_all(self) -> bool:
+        """Whether all settings are tried."""
+        return self.trials >= math.prod(map(len, self.space.values()))
+
+    def all_settings(self) -> list[Settings]:
+        """Every combination, the last setting varied first."""
+        return [dict(zip(self.space, choices, strict=True)) for choices in product(*self.space.values())]
+
+    def pairs(self) -> list[Settings]:
+        """Settings in which every value comes, and any two of one section together, to be checked before all else."""
+        first = {key: choices[0] for key, choices in self.space.items()}
+        alone = [(key,) for key in self.space]
+        both = [keys for keys in combinations(self.space, 2) if len({key.partition(".")[0] for key in keys}) == 1]
+        found: dict[str, Settings] = {}
+        for keys in (*alone, *both):
+            for values in product(*(self.space[key] for key in keys)):
+                settings = first | dict(zip(keys, values, strict=True))
+                found[json.dumps(settings, default=str)] = settings
+        return list(found.values())
+
+
+def settings_words(settings: Settings) -> str:
+    """Settings as they are written in a recipe.
+
+    >>> settings_words({"model.hidden": (64, 32), "training.learning_rate": 0.001})
+    'model.hidden = [64, 32], training.learning_rate = 0.001'
+    """
+    return ", ".join(f"{key} = {json.dumps(value, default=str)}" for key, value in settings.items())
