@@ -106,6 +106,8 @@ def scheme_of(section: DataSection, folds: Sequence[Fold], manifest: Manifest) -
     single = f"single {manifest.unit}s, as the data set names no patients"
     parted = "whole patients" if manifest.names_patients else single
     same = "picture" if manifest.unit == "image" else "row"
+    if manifest.unit == "image" and section.scheme != "official" and section.near_copies == "together":
+        same = "picture (or nearly the same)"
     tested = sum(len(fold.test) for fold in folds)
     bundle = f"The bundle averages these {len(folds)} networks and was not measured as a whole."
     counted = "A mark counts from the mean of the scores that its folds chose. " if manifest.marks_lesions else ""
