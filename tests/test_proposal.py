@@ -11,7 +11,9 @@ from overread.data.problems import problems
 from overread.data.sources import open_data
 from overread.errors import InputError
 from overread.finding import Finding, Region
-from overread.pipeline.assembly import check_family
+from overread.models.contract import Shape
+from overread.pipeline.assembly import check_axes, check_family
+from overread.preprocessing.geometry import Resize
 from overread.recipe import Recipe, propose
 
 RNG = np.random.default_rng(0)
@@ -176,3 +178,40 @@ def test_rows_of_measurements_are_scaled_by_what_each_fold_learned(tmp_path: Pat
     assert recipe.model.family == "mlp"
     assert "60 rows of 60 patients, 2 measurements" in propose(manifest)
     check_family(recipe.resolved(), manifest)
+
+
+def volumes(tmp_path: Path, *slices: int) -> Manifest:
+    """Twelve patients, volumes of 20 x 24 px with these numbers of slices in turn."""
+    rng, cases = np.random.default_rng(0), []
+    for number in range(12):
+        count = slices[number % len(slices)]
+        np.savez(tmp_path / f"{number}.npz", volume=rng.integers(0, 255, (count, 20, 24)))
+        label = ("benign", "malignant")[number % 2]
+        labels = {name: name == label for name in ("benign", "malignant")}
+        cases.append(Case(f"c{number:02}", f"p{number}", (ImageRef(tmp_path / f"{number}.npz"),), labels))
+    return Manifest("scans", "test", "single-label", ("benign", "malignant"), tuple(cases))
+
+
+def test_volumes_of_one_size_are_looked_at_at_once_and_others_slice_by_slice(tmp_path: Path) -> None:
+    alike = Recipe.from_toml(propose(volumes(tmp_path, 16)), where="alike")
+    assert (alike.model.family, alike.model.options["backbone"]) == ("cnn", "resnet10")
+    others = Recipe.from_toml(propose(volumes(tmp_path, 16, 9)), where="others")
+    assert others.model.family == "lstm"
+    assert {one.augmentation.set for one in (alike, others)} == {"volume"}
+    for proposed, count in ((alike, 16), (others, 9)):
+        manifest = volumes(tmp_path, count)
+        check_family(proposed.resolved(), manifest)
+        check_axes(proposed, Shape(manifest.task, manifest.classes, 1, 3))
+
+
+def test_long_volumes_are_made_smaller_along_every_axis(tmp_path: Path) -> None:
+    recipe = Recipe.from_toml(propose(volumes(tmp_path, 90)), where="long")
+    (resize,) = [step for step in recipe.preprocessing.steps if isinstance(step, Resize)]
+    assert (resize.height, resize.width, resize.slices) == (24, 24, 64)
+
+
+def test_volumes_among_flat_images_are_refused(tmp_path: Path) -> None:
+    manifest = volumes(tmp_path, 8)
+    np.savez(tmp_path / "0.npz", flat=np.eye(9))
+    with pytest.raises(InputError, match="Some of the images are flat and some are volumes"):
+        propose(manifest)

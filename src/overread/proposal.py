@@ -30,6 +30,9 @@ MARK_TRAINING = ((50, 60, 2), (200, 40, 4), (1000, 20, 4), (None, 10, 8))
 LONGEST_FOR_MARKS = 768
 """Pixels of the longer side beyond which marking takes too long on a small machine."""
 
+LONGEST_FOR_VOLUMES = 64
+"""Voxels a side beyond which a network for volumes takes too long, and too much memory, on a small machine."""
+
 WANTED_MARK_SIDE = 32.0
 """Pixels that the middle lesion should measure; smaller ones have too few features to be told apart."""
 
@@ -55,7 +58,7 @@ class Look:
         """Read a few images, spread evenly.
 
         Raises:
-            InputError: none can be read, or they are volumes.
+            InputError: none can be read, or some are volumes and some are not.
         """
         from overread import io
 
@@ -70,18 +73,23 @@ class Look:
             raise InputError(
                 f"None of {len(chosen)} images that were looked at can be read. See: overread inspect DATA"
             )
-        if any(len(image.shape) != 2 for image in images):
-            raise InputError("A recipe can be proposed for flat images only; found volumes.")
+        if len({len(image.shape) for image in images}) > 1:
+            raise InputError("Some of the images are flat and some are volumes. Part them into data sets of one kind.")
         return cls(tuple(images))
 
     @property
     def side(self) -> int:
         """The longer side of the middle image, in pixels."""
-        return int(median(max(image.shape) for image in self.images))
+        return int(median(max(image.shape[-2:]) for image in self.images))
+
+    @property
+    def slices(self) -> frozenset[int]:
+        """How many slices volumes have; empty for flat images."""
+        return frozenset(image.shape[0] for image in self.images if len(image.shape) == 3)
 
     @property
     def size(self) -> str:
-        """Sizes in words, (row x column)."""
+        """Sizes in words, ([slice x] row x column)."""
         sizes = Counter(" x ".join(map(str, image.shape)) for image in self.images)
         return f"{sizes.most_common(1)[0][0]} px" + (" and others" if len(sizes) > 1 else "")
 
@@ -110,7 +118,7 @@ def propose(manifest: Manifest) -> str:
     """A sensible recipe for a data set, as TOML with a comment behind each choice.
 
     Raises:
-        InputError: no image can be read, there is no case to learn from, or images are volumes.
+        InputError: no image can be read, there is no case to learn from, or marks were made in volumes.
     """
     cases = [case for case in manifest.cases if case.split != "test"]
     if not cases:
@@ -119,12 +127,16 @@ def propose(manifest: Manifest) -> str:
         size = f"{len(manifest.measurements)} measurements"
         return _written(manifest, cases, "mlp", size, _for_rows(manifest, cases))
     look = Look.at(cases)
+    if look.slices:
+        family = "cnn" if len(look.slices) == 1 else "lstm"
+        return _written(manifest, cases, family, look.size, _for_volumes(look, manifest, cases))
     sequences = any(len(case.images) > 1 for case in cases)
     family = "mask-rcnn" if manifest.marks_lesions else "lstm" if sequences else "cnn"
     patients = len({case.patient_id for case in cases})
+    resize = _resize_for_marks(look, cases) if manifest.marks_lesions else _resize_for_labels(look)
     parts = {
         "data": _data(manifest, cases),
-        "preprocessing": [("steps = [", ""), *_steps(look, cases, marks=manifest.marks_lesions), ("]", "")],
+        "preprocessing": [("steps = [", ""), *_steps(look, resize), ("]", "")],
         "augmentation": [
             *([_crop(look, cases)] if manifest.marks_lesions else []),
             *_augmentation(look, boxes=manifest.task == "boxes"),
@@ -218,6 +230,42 @@ def _for_rows(manifest: Manifest, cases: Sequence[Case]) -> dict[str, Lines]:
     }
 
 
+def _for_volumes(look: Look, manifest: Manifest, cases: Sequence[Case]) -> dict[str, Lines]:
+    """The sections of a recipe for volumes and clips: one network for all slices, or one that reads them in turn."""
+    if manifest.marks_lesions:
+        raise InputError(f"'{manifest.name}' has marks in volumes; lesions are marked in flat images only.")
+    patients = len({case.patient_id for case in cases})
+    alike = len(look.slices) == 1
+    side = min(look.side, LONGEST_FOR_VOLUMES)
+    depth = f", slices = {min(max(look.slices), LONGEST_FOR_VOLUMES)}" if alike else ""
+    why = f"from {look.size}; a volume has many times the pixels of an image"
+    model = [
+        ('family = "cnn"', "all volumes have as many slices, so that one network can look at all of them at once"),
+        ('backbone = "resnet10"', "small enough to train without a graphics card"),
+        ("width = 0.5", "likewise"),
+        ('weights = "none"', "there are none at hand for volumes"),
+    ]
+    if not alike:
+        model = [('family = "lstm"', "volumes have different numbers of slices, which it reads one after the other")]
+    return {
+        "data": _data(manifest, cases),
+        "preprocessing": [
+            ("steps = [", ""),
+            *_steps(look, (f'{{ step = "resize", height = {side}, width = {side}{depth} }}', why)),
+            ("]", ""),
+        ],
+        "augmentation": [
+            ('set = "volume"', "patients do not lie alike; no side is taken for the other")
+        ],
+        "model": model,
+        "training": [
+            *_training(cases, marks=False),
+            ("learning_rate = 0.001", "from scratch: nothing was learned before"),
+            *_kept(patients),
+        ],
+    }
+
+
 def _rarest(manifest: Manifest, cases: Sequence[Case]) -> tuple[str, int]:
     """The class that the fewest patients have (of several labels also: lack), and how many; those of nobody apart."""
     patients: dict[str, set[str]] = {name: set() for name in manifest.classes}
@@ -234,7 +282,7 @@ def _rarest(manifest: Manifest, cases: Sequence[Case]) -> tuple[str, int]:
     return name, len(patients[name])
 
 
-def _steps(look: Look, cases: Sequence[Case], *, marks: bool) -> Lines:
+def _steps(look: Look, resize: tuple[str, str]) -> Lines:
     lines: Lines = []
     if look.is_grey and look.channels != {1}:
         lines.append(('{ step = "grey" }', "the images looked at are grey, though kept as colours"))
@@ -250,7 +298,7 @@ def _steps(look: Look, cases: Sequence[Case], *, marks: bool) -> Lines:
             )
         )
     lines.append(('{ step = "min-max", low = -1.0, high = 1.0 }', "the range that the network was made for"))
-    lines.append(_resize_for_marks(look, cases) if marks else _resize_for_labels(look))
+    lines.append(resize)
     return [(f"    # {why}\n    {line},", "") for line, why in lines]
 
 

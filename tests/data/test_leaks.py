@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from overread.data.fold import Fold
 from overread.data.groups import near_ties
 from overread.data.leaks import across_folds, between_splits, exact, near_pairs, refuse, tied
 from overread.data.manifest import Case, Manifest
@@ -12,7 +13,7 @@ from overread.data.prepared import PreparedImages
 from overread.data.problems import facts_of
 from overread.data.section import DataSection
 from overread.data.sources import open_data
-from overread.data.split import Fold, folds_of
+from overread.data.split import folds_of
 from overread.errors import DataLeak
 
 

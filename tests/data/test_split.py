@@ -9,11 +9,12 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from overread.data.fold import Fold
 from overread.data.groups import MOST_NEAR, groups_of, near_ties
 from overread.data.leaks import across_folds
 from overread.data.manifest import Case, Manifest
 from overread.data.section import DataSection
-from overread.data.split import Fold, folds_of, inner_folds_of
+from overread.data.split import folds_of, inner_folds_of
 from overread.errors import DataLeak, ManifestError
 from overread.finding import Finding, Region
 

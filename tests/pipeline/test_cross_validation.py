@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from overread.data.fold import Fold
 from overread.data.manifest import Case, ImageRef, Manifest
 from overread.data.section import DataSection
-from overread.data.split import Fold
 from overread.errors import InputError, RecipeError
 from overread.finding import Finding, Prediction, Region
 from overread.models.contract import Shape

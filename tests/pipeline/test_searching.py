@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from overread.data.fold import Fold
 from overread.data.manifest import Case, ImageRef, Manifest
-from overread.data.split import Fold
 from overread.errors import InputError, NotInstalled
 from overread.pipeline.searching import (
     Proposals,

@@ -11,10 +11,11 @@ from PIL import Image as Pillow
 from torch import Tensor, nn
 
 from overread import io
+from overread.data.fold import Fold
 from overread.data.manifest import Case, ImageRef, Manifest
 from overread.data.prepared import PreparedImages
 from overread.data.section import AugmentationSection, DataSection
-from overread.data.split import Fold, folds_of
+from overread.data.split import folds_of
 from overread.image import Image
 from overread.models.cnn import Cnn
 from overread.models.contract import Batch, Model, Output, Shape

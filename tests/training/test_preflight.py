@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from PIL import Image as Pillow
 from torch import Tensor, nn
 
+from overread.data.fold import Fold
 from overread.data.manifest import Case, ImageRef, Manifest
 from overread.data.prepared import PreparedImages
 from overread.data.section import AugmentationSection, DataSection
-from overread.data.split import Fold, folds_of
+from overread.data.split import folds_of
 from overread.errors import InputError, TooLittleMemory
 from overread.models.contract import Batch, Model, Output
 from overread.preprocessing.section import step_from

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
+from overread.data.fold import Fold
 from overread.data.manifest import Case, ImageRef, Manifest, Problem
 from overread.data.near_copies import near_copies
 from overread.data.problem_kinds import ProblemLog
 from overread.data.problems import ImageFacts
 from overread.errors import DataLeak, UnreadableImage
-
-if TYPE_CHECKING:
-    from overread.data.split import Fold
 
 NearPairs = Sequence[tuple[str, str]]
 """Case ids whose images show nearly the same picture."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from overread.data.dealing import dealt
+from overread.data.fold import Fold
 from overread.data.groups import Groups, groups_of, shown_by
 from overread.data.leaks import NearPairs, between_splits, refuse
 from overread.data.manifest import Case, Manifest
@@ -17,26 +18,6 @@ from overread.errors import ManifestError
 from overread.provenance import seed_for
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Fold:
-    """One way of parting a data set, as sorted case ids.
-
-    Args:
-        index: its number, from 0.
-        fit: what the model learns from.
-        validation: what chooses the epoch; nothing that is reported rests on it. Empty where no share is asked for.
-        test: what the model is measured on.
-        left_out: cases that nobody learns from here, because their patient, their very pixels, or nearly their picture
-            are also in the test part, or in the data set's own test split.
-    """
-
-    index: int
-    fit: tuple[str, ...]
-    validation: tuple[str, ...]
-    test: tuple[str, ...]
-    left_out: tuple[str, ...] = ()
 
 
 def folds_of(

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from overread.bundle import DENOISERS, FOLDER, Bundle, FoldRecord, save_bundle
+from overread.data.fold import Fold
 from overread.data.inputs import input_of
 from overread.data.manifest import Case, Manifest, Problem
 from overread.data.prepared import PreparedImages
-from overread.data.split import Fold
 from overread.evaluation.estimate import Estimate
 from overread.export.content import ReportContent
 from overread.export.report import write_report

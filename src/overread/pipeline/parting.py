@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from overread.data.fold import Fold
 from overread.data.groups import near_ties
 from overread.data.leaks import EXACT, NearPairs, across_folds, between_splits, exact, near_pairs, refuse, tied
 from overread.data.manifest import Manifest, Problem, Split
 from overread.data.prepared import PreparedImages
 from overread.data.section import DataSection
-from overread.data.split import Fold, folds_of, inner_folds_of
+from overread.data.split import folds_of, inner_folds_of
 from overread.errors import ManifestError
 from overread.export.wording import first_names
 from overread.recipe import Recipe

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from overread.bundle import Chosen
+from overread.data.fold import Fold
 from overread.data.manifest import Manifest
-from overread.data.split import Fold
 from overread.errors import InputError, ManifestError, NonFiniteLoss, NotInstalled, RecipeError, UnknownName
 from overread.models.contract import Shape
 from overread.pipeline.assembly import build_model, check_family

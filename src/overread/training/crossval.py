@@ -11,11 +11,11 @@ from lightning_fabric import Fabric
 
 from overread import io
 from overread.data.dataset import CaseBatches
+from overread.data.fold import Fold
 from overread.data.inputs import measured
 from overread.data.manifest import Case, Manifest
 from overread.data.prepared import PreparedImages
 from overread.data.section import AugmentationSection
-from overread.data.split import Fold
 from overread.image import Axes, Image
 from overread.models.contract import Model
 from overread.preprocessing.step import Step, fit_steps

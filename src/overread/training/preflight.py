@@ -16,9 +16,9 @@ from statistics import median
 import numpy as np
 import torch
 
+from overread.data.fold import Fold
 from overread.data.inputs import input_of
 from overread.data.manifest import Case
-from overread.data.split import Fold
 from overread.errors import TooLittleMemory
 from overread.models.contract import Model
 from overread.preprocessing.step import Step, learns
