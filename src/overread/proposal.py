@@ -254,9 +254,7 @@ def _for_volumes(look: Look, manifest: Manifest, cases: Sequence[Case]) -> dict[
             *_steps(look, (f'{{ step = "resize", height = {side}, width = {side}{depth} }}', why)),
             ("]", ""),
         ],
-        "augmentation": [
-            ('set = "volume"', "patients do not lie alike; no side is taken for the other")
-        ],
+        "augmentation": [('set = "volume"', "patients do not lie alike; no side is taken for the other")],
         "model": model,
         "training": [
             *_training(cases, marks=False),

@@ -52,7 +52,7 @@ def test_a_proposed_recipe_is_one_that_can_be_shown(overread: Any, phantom: Phan
 
 def test_a_training_leaves_all_that_is_promised(classifier: Path) -> None:
     assert {path.name for path in classifier.iterdir()} - {".lock"} == {
-        "bundle", "evaluation.json", "predictions.csv", "report.html", "run.json",
+        "bundle", "computed.json", "evaluation.json", "predictions.csv", "report.html", "run.json",
     }  # fmt: skip
     names = {path.name for path in (classifier / "bundle").iterdir()}
     assert names == {"bundle.json", "fold-0.safetensors", "fold-1.safetensors"}

@@ -30,6 +30,8 @@ dropout = 0.0
 [training]
 epochs = 3
 batch_size = 8
+precision = "float32"
+memory_format = "contiguous"
 [search]
 trials = 4
 [search.space]

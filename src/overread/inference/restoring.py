@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,9 +15,11 @@ from overread.errors import InputError, UndefinedMetric
 from overread.evaluation.restoration import NOISE_LEVELS, quality_name, quality_of
 from overread.finding import Prediction
 from overread.image import Image
-from overread.inference.predictor import Ensemble
 from overread.preprocessing.step import Step
 from overread.provenance import seed_for
+
+if TYPE_CHECKING:  # who looks at results needs no torch
+    from overread.inference.predictor import Ensemble
 
 SHOWN_NOISE = NOISE_LEVELS[1]
 """The strength of noise that examples are shown with."""

@@ -140,10 +140,13 @@ def train(
 
     progress = progress or Silent()
     device_for(device)
+    planned = recipe is None
+    if planned and (out / PLAN).is_file():
+        recipe = out / PLAN
+    written = None if recipe is None else recipes.load_recipe(recipe).resolved()  # wrong ones, before data are read
     whole = open_data(data, source=source)
-    own = proposed(whole) if recipe is None and not (out / PLAN).is_file() else None
-    chosen = recipes.load_recipe(recipe or out / PLAN) if own is None else Recipe.from_toml(own, where="the proposal")
-    chosen = chosen.resolved()
+    own = proposed(whole) if written is None else None
+    chosen = written or Recipe.from_toml(str(own), where="the proposal").resolved()
     if precision is not None:
         chosen = chosen.with_training(precision=precision)
     if chosen.data.truth == "images":
@@ -159,7 +162,7 @@ def train(
             "parts patients and copies itself. Leave it out."
         )
     with run_folder(
-        out, recipe=chosen.digest, data=manifest.fingerprint, accept_leaks=accept_leaks, planned=recipe is None
+        out, recipe=chosen.digest, data=manifest.fingerprint, accept_leaks=accept_leaks, planned=planned
     ) as folder:
         if own is not None:
             write_whole(folder / PLAN, own)
