@@ -324,7 +324,7 @@ def demo(out: Path, *, quick: bool = False, device: str = "auto", progress: Prog
     Returns:
         The page that leads to everything.
     """
-    from overread.pipeline.demo import run_demo
+    from overread.pipeline.demonstration import run_demo
 
     return run_demo(out, quick=quick, device=device, progress=progress or Silent())
 
