@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from overread.evaluation import classification
-from overread.evaluation.intervals import over_draws
 from overread.evaluation.labels import LabelDraws, LabelQuestion
 from overread.evaluation.marks import Marks, Threshold, check_cases, worded
 from overread.evaluation.matching import score_of
-from overread.evaluation.measured import Measured, asker, mean_of_classes, of_class
+from overread.evaluation.measured import Measured, measured_by_class
 from overread.evaluation.metric import metric, metrics_of
 
 Array = NDArray[np.float64]
@@ -106,25 +105,16 @@ def image_level_measured(
         # an image without any mark is never called, also at an operating point of 0
         reached = (highest >= points) & np.array([bool(scores) for scores in scored], dtype=bool)
         questions.append(ImageQuestion.sorted(shows, highest, reached, patient, len(names)))
-    chosen = metrics_of(ImageQuestion)
-    results = over_draws(
-        [asker(question, chosen) for question in questions],
+    called = f"called where the highest mark has a score of at least {worded(threshold)}"
+    showing = sum(any(mark.label in classes for mark in truth[case]) for case in cases)
+    return measured_by_class(
+        metrics_of(ImageQuestion),
+        questions,
+        classes,
+        says=lambda m: f"{m.says}; {called}" if m.decides else m.says,
         patients=len(names),
         size=max(len(cases), 1),
         draws=draws,
         seed=seed,
+        total={"n_cases": len(cases), "n_patients": len(names), "n_positive": showing},
     )
-    showing = sum(any(mark.label in classes for mark in truth[case]) for case in cases)
-    total = {"n_cases": len(cases), "n_patients": len(names), "n_positive": showing}
-    called = f"called where the highest mark has a score of at least {worded(threshold)}"
-    overall: list[Measured] = []
-    by_class: list[Measured] = []
-    for i, m in enumerate(chosen):
-        says = f"{m.says}; {called}" if m.decides else m.says
-        rows = [
-            of_class(m, question, name, says=says, value=float(values[i]), drawn=drawn[i])
-            for name, question, (values, drawn) in zip(classes, questions, results, strict=True)
-        ]
-        by_class += rows
-        overall.append(mean_of_classes(rows, says=says, add=m.rate, **total))
-    return [*overall, *by_class]

@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 
 from overread.errors import UndefinedMetric
 from overread.evaluation.estimate import Estimate
-from overread.evaluation.intervals import over_draws
 from overread.evaluation.marks import MAX_DETECTIONS, MarkDraws, MarkQuestion, Marks, Threshold, worded
 from overread.evaluation.matching import FOUND_IOU, Kind
-from overread.evaluation.measured import Measured, asker, mean_of_classes, of_class
-from overread.evaluation.metric import metric, metrics_of
+from overread.evaluation.measured import Measured, measured_by_class
+from overread.evaluation.metric import Metric, metric, metrics_of
 
 Array = NDArray[np.float64]
 
@@ -193,30 +192,25 @@ def localisation_measured(
     questions = MarkQuestion.of_classes(
         truth, predicted, classes, patients, kind=kind, threshold=threshold, max_detections=max_detections
     )
-    chosen = metrics_of(MarkQuestion)
     called = f"marks with a score of at least {worded(threshold)}"
     n_patients = questions[0].patients if questions else 0
-    results = over_draws(
-        [asker(question, chosen) for question in questions],
+    n_marks = sum(question.n_positive for question in questions)
+
+    def says(m: Metric) -> str:
+        point = called if m.decides else f"at most {max_detections} marks of a class in an image"
+        return f"{m.says}; {kind}, {point}"
+
+    return measured_by_class(
+        metrics_of(MarkQuestion),
+        questions,
+        classes,
+        says=says,
         patients=n_patients,
         size=max((len(question.scores) for question in questions), default=1),
         draws=draws,
         seed=seed,
+        total={"n_cases": len(truth), "n_patients": n_patients, "n_positive": n_marks},
     )
-    n_marks = sum(question.n_positive for question in questions)
-    by_class: list[list[Measured]] = []
-    overall: list[Measured] = []
-    for i, m in enumerate(chosen):
-        point = called if m.decides else f"at most {max_detections} marks"
-        says = f"{m.says}; {kind}, {point}{'' if m.decides else ' of a class in an image'}"
-        rows = [
-            of_class(m, question, name, says=says, value=float(values[i]), drawn=drawn[i])
-            for name, question, (values, drawn) in zip(classes, questions, results, strict=True)
-        ]
-        by_class.append(rows)
-        total = {"n_cases": len(truth), "n_patients": n_patients, "n_positive": n_marks}
-        overall.append(mean_of_classes(rows, says=says, add=m.rate, **total))
-    return [*overall, *(row for rows in zip(*by_class, strict=True) for row in rows)]
 
 
 def choose_threshold(truth: Marks, predicted: Marks, kind: Kind) -> float:

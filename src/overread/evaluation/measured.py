@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from overread.evaluation.estimate import Estimate
-from overread.evaluation.intervals import Asker, interval, weighted_sums
+from overread.evaluation.intervals import Asker, interval, over_draws, weighted_sums
 from overread.evaluation.metric import Metric, Question
 
 Array = NDArray[np.float64]
@@ -112,6 +112,47 @@ def mean_of_classes(
         n_patients=n_patients,
         n_positive=n_positive,
     )
+
+
+def measured_by_class(
+    chosen: Sequence[Metric],
+    questions: Sequence[Question],
+    classes: Sequence[str],
+    *,
+    says: Callable[[Metric], str],
+    patients: int,
+    size: int,
+    draws: int,
+    seed: int,
+    total: dict[str, int],
+) -> list[Measured]:
+    """Every metric over the same draws of patients: the means of the classes first, then class by class.
+
+    Args:
+        chosen: the metrics.
+        questions: one a class.
+        classes: their names, in the same order.
+        says: what a metric is and how decisions were made.
+        patients: how many there are to draw.
+        size: of the largest question, so that draws are made in lots that fit into memory.
+        draws: bootstrap draws over patients.
+        seed: of the draws.
+        total: `n_cases`, `n_patients` and `n_positive` of all classes together.
+    """
+    results = over_draws(
+        [asker(question, chosen) for question in questions], patients=patients, size=size, draws=draws, seed=seed
+    )
+    overall: list[Measured] = []
+    by_class: list[list[Measured]] = []
+    for i, m in enumerate(chosen):
+        words = says(m)
+        rows = [
+            of_class(m, question, name, says=words, value=float(values[i]), drawn=drawn[i])
+            for name, question, (values, drawn) in zip(classes, questions, results, strict=True)
+        ]
+        by_class.append(rows)
+        overall.append(mean_of_classes(rows, says=words, add=m.rate, **total))
+    return [*overall, *(row for rows in zip(*by_class, strict=True) for row in rows)]
 
 
 def means_asker(values: Array, patient: NDArray[np.intp], patients: int) -> Asker:
