@@ -11,11 +11,19 @@ from overread.data.problems import problems
 from overread.data.sources import open_data
 from overread.errors import InputError
 from overread.finding import Finding, Region
+from overread.image import Geometry, Image
+from overread.machine import Machine
 from overread.models.contract import Shape
 from overread.pipeline.assembly import check_axes, check_family
 from overread.preprocessing.geometry import Resize
-from overread.recipe import Recipe, propose
+from overread.proposal import propose
+from overread.proposal.look import Look
+from overread.proposal.steps import spacing_words
+from overread.proposal.steps import steps as written_steps
+from overread.proposal.volumes import for_volumes
+from overread.recipe import Recipe
 
+HERE = Machine(2, 24 << 30)
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 255, (40, 30), dtype=np.uint8)
 COLOUR = RNG.integers(0, 255, (40, 30, 3), dtype=np.uint8)
@@ -113,7 +121,13 @@ def test_only_colour_is_turned_upside_down(tmp_path: Path) -> None:
 def test_few_patients_keep_the_last_epoch(tmp_path: Path) -> None:
     recipe = proposed(data_set(tmp_path, GREY, count=30))
     assert (recipe.data.validation, recipe.training.keep) == (0, "last")
-    assert proposed(data_set(tmp_path, GREY)).training.keep == "best"
+    assert proposed(data_set(tmp_path, GREY, count=200)).training.keep == "best"
+
+
+def test_one_patient_of_the_rarest_class_does_not_choose_the_epoch(tmp_path: Path) -> None:
+    manifest = data_set(tmp_path, GREY, count=100)
+    assert "10 patients of malignant are too few to give some away" in propose(manifest)
+    assert (proposed(manifest).data.validation, proposed(manifest).training.keep) == (0, "last")
 
 
 def test_more_than_8_bits_are_clipped_first(tmp_path: Path) -> None:
@@ -215,3 +229,102 @@ def test_volumes_among_flat_images_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "0.npz", flat=np.eye(9))
     with pytest.raises(InputError, match="Some of the images are flat and some are volumes"):
         propose(manifest)
+
+
+def plan(manifest: Manifest, machine: Machine = HERE) -> str:
+    return propose(manifest, machine)
+
+
+def test_the_same_data_on_the_same_machine_get_the_same_plan_and_the_machine_is_named(tmp_path: Path) -> None:
+    manifest = data_set(tmp_path, GREY)
+    assert plan(manifest) == plan(manifest)
+    assert "# to be trained on 2 cores, 24 GB of memory, no graphics card." in plan(manifest)
+
+
+def test_a_rare_class_is_shown_more_often_and_its_share_is_said(tmp_path: Path) -> None:
+    common = plan(data_set(tmp_path, GREY))
+    assert 'balance = "none"  # malignant is in 10.0% of the images' in common
+    rare = data_set(tmp_path, GREY, count=60)
+    few = tuple(
+        replace(case, labels={"benign": number > 2, "malignant": number <= 2}) for number, case in enumerate(rare.cases)
+    )
+    assert 'balance = "sampling"  # malignant is in 5.0% of the images' in plan(rare.with_cases(few))
+
+
+def test_of_marks_the_share_of_images_that_show_a_class_counts(tmp_path: Path) -> None:
+    manifest = data_set(tmp_path, GREY, task="boxes", count=40)
+    one, *others = manifest.cases
+    other = Case(one.case_id, one.patient_id, one.images, {}, (Finding("benign", Region((20, 0, 28, 8))),))
+    text = plan(manifest.with_cases((other, *others)))
+    assert 'balance = "sampling"  # benign is in 2.5% of the images' in text
+
+
+def test_a_slow_machine_gets_fewer_epochs_and_a_card_gets_all(tmp_path: Path) -> None:
+    big = data_set(tmp_path, GREY.repeat(20, 0).repeat(20, 1), count=20)
+    many = big.with_cases(
+        tuple(replace(case, case_id=f"{n}-{case.case_id}", patient_id=f"{n}") for n in range(600) for case in big.cases)
+    )
+    slow, quick = Machine(1, 24 << 30), Machine(8, 64 << 30, "Card 9")
+    assert "epochs = 3  # 5 would be right for 12000 images, and take over 6 h on 1 core" in plan(many, slow)
+    assert "epochs = 5  # enough for 12000 images" in plan(many, quick)
+    assert "height = 224" in plan(many, slow)
+    assert "height = 320" in plan(many, quick)
+
+
+def test_a_batch_is_no_larger_than_the_memory(tmp_path: Path) -> None:
+    manifest = data_set(tmp_path, GREY, task="masks", count=100)
+    assert "batch_size = 4  # about 25 steps an epoch for 100 images" in plan(manifest)
+    small = plan(manifest, Machine(2, 1 << 30))
+    assert "batch_size = 2  # 4 would be right, and not fit into the memory of 2 cores, 1 GB of memory" in small
+
+
+def test_a_card_trains_larger_networks_of_volumes(tmp_path: Path) -> None:
+    manifest = volumes(tmp_path, 90)
+    with_card = Recipe.from_toml(plan(manifest, Machine(8, 64 << 30, "Card 9")), where="card")
+    assert with_card.model.options["backbone"] == "resnet18"
+    (resize,) = [step for step in with_card.preprocessing.steps if isinstance(step, Resize)]
+    assert resize.slices == 90
+
+
+@pytest.mark.parametrize(("depth_mm", "slices"), [(1.0, 30), (2.5, 64), (8.0, 64)])
+def test_voxels_come_out_as_deep_as_wide_where_their_size_is_known(
+    tmp_path: Path, depth_mm: float, slices: int
+) -> None:
+    geometry = Geometry(np.diag((2.5, 2.5, depth_mm, 1.0)))
+    look = Look((Image(np.zeros((1, 150, 128, 128), np.float32), geometry=geometry),))
+    _, sections = for_volumes(look, volumes(tmp_path, 16), HERE)
+    (step,) = [line for line, _ in sections["preprocessing"] if "resize" in line]
+    assert f"height = 64, width = 64, slices = {slices} }}" in step
+    assert f"at {depth_mm:.3g} x 2.5 x 2.5 mm a voxel" in step
+    assert ("as deep as they are wide (5 mm)" in step) is (slices < 64)
+
+
+def test_what_the_numbers_mean_decides_how_they_are_scaled(tmp_path: Path) -> None:
+    images = [Image(np.full((1, 9, 9), value, np.float32), units=units) for value, units in ((5, "HU"), (900, "HU"))]
+    assert "window" in told(Look(tuple(images)))
+    other = Look((images[0], Image(np.full((1, 9, 9), 900, np.float32))))
+    assert "numbers of different meaning" in told(other)
+    assert "percentile-clip" in told(other)
+
+
+def told(look: Look) -> str:
+    return "\n".join(line for line, _ in written_steps(look, why_range="why"))
+
+
+def test_pixels_of_different_size_are_pointed_out(tmp_path: Path) -> None:
+    def image(mm: float) -> Image:
+        return Image(np.zeros((1, 9, 9), np.float32), geometry=Geometry(np.diag((mm, mm, 1.0, 1.0))))
+
+    assert "0.5 x 0.5 mm a pixel" in spacing_words(Look((image(0.5), image(0.5))))
+    assert "0.5 to 1 x 0.5 to 1 mm a pixel, so that lesions of one size" in spacing_words(Look((image(0.5), image(1))))
+    assert not spacing_words(Look((image(0.5), Image(np.zeros((1, 9, 9), np.float32)))))
+
+
+@pytest.mark.parametrize(("side", "factor"), [(8, 2.0), (40, 1.0)])
+def test_small_marks_are_enlarged(tmp_path: Path, side: int, factor: float) -> None:
+    manifest = data_set(tmp_path, GREY, task="boxes")
+    cases = tuple(
+        replace(case, marks=(Finding("malignant", Region((0, 0, min(side, 30), side))),)) for case in manifest.cases
+    )
+    (resize,) = [s for s in proposed(manifest.with_cases(cases)).preprocessing.steps if isinstance(s, Resize)]
+    assert resize.factor == factor

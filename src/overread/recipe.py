@@ -23,11 +23,10 @@ from overread.inference.section import InferenceSection
 from overread.models.section import ModelSection
 from overread.preprocessing.section import PreprocessingSection
 from overread.preprocessing.step import Step, settings_of, steps
-from overread.proposal import propose
 from overread.provenance import digest_of
 from overread.training.section import PretrainingSection, SearchSection, Settings, TrainingSection, settings_words
 
-__all__ = ["Recipe", "load_recipe", "propose", "shipped_recipes"]
+__all__ = ["Recipe", "load_recipe", "shipped_recipes"]
 
 ABSENT = "none"
 """How TOML, which has no null, says None: `clip_norm = "none"`."""

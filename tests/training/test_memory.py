@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from overread.training.memory import HostMemory, cgroup_rooms
+from overread.machine import cgroup_memory
+from overread.training.memory import HostMemory
 
 MB = 2**20
 
@@ -53,15 +54,15 @@ def test_the_limits_of_a_container_and_of_those_around_it_count(tmp_path: Path) 
     (tmp_path / "membership").write_text("0::/pod/job\n")
     group(tmp_path / "pod", memory__max=900, memory__current=500, memory__stat="anon 300\ninactive_file 100")
     group(tmp_path / "pod" / "job", memory__max="max", memory__current=400, memory__stat="inactive_file 0")
-    assert list(cgroup_rooms(tmp_path / "membership", tmp_path)) == [900 - (500 - 100)]
+    assert list(cgroup_memory(tmp_path / "membership", tmp_path)) == [(900, 400)]
 
 
 def test_the_first_version_of_control_groups_is_read_too(tmp_path: Path) -> None:
     (tmp_path / "membership").write_text("9:name=systemd:/\n4:memory:/job\n1:cpu:/other\n0::/\n")
     numbers = {"memory__limit_in_bytes": 800, "memory__usage_in_bytes": 300, "memory__stat": "total_inactive_file 50"}
     group(tmp_path / "memory" / "job", **numbers)
-    assert list(cgroup_rooms(tmp_path / "membership", tmp_path)) == [800 - (300 - 50)]
+    assert list(cgroup_memory(tmp_path / "membership", tmp_path)) == [(800, 250)]
 
 
 def test_where_there_are_no_control_groups_nothing_is_limited(tmp_path: Path) -> None:
-    assert list(cgroup_rooms(tmp_path / "absent", tmp_path)) == []
+    assert list(cgroup_memory(tmp_path / "absent", tmp_path)) == []
