@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from overread.errors import RecipeError
 from overread.models.contract import Batch, Model, Output
 from overread.models.memory_format import format_of
 from overread.training.computing import Computing, Trial
@@ -113,3 +114,17 @@ def test_the_weights_stay_as_they_were() -> None:
 def test_the_plainest_way_comes_first() -> None:
     first = ways(TrainingSection(), "cpu")[0]
     assert (first.precision, first.memory_format) == ("float32", "contiguous")
+
+
+def volumetric() -> Network:
+    network = Network()
+    network.deep = nn.Conv3d(1, 1, 3)
+    return network
+
+
+def test_convolutions_over_volumes_are_learned_in_float32_on_a_cpu_for_their_gradients_are_wrong_at_times() -> None:
+    found = chosen(volumetric(), memory_format="contiguous")
+    assert (found.precision, found.trials) == ("float32", ())
+    with pytest.raises(RecipeError, match=r"training.precision: .* volumes.*'float32' or 'auto'"):
+        chosen(volumetric(), precision="bf16")
+    assert len(ways(TrainingSection(memory_format="contiguous"), "cpu")) == 2

@@ -13,7 +13,9 @@ from typing import Literal, cast
 
 import torch
 from lightning_fabric import Fabric
+from torch import nn
 
+from overread.errors import RecipeError
 from overread.models.contract import Batch, Model
 from overread.models.memory_format import MemoryFormat, lay_out
 from overread.provenance import seed_for
@@ -41,9 +43,27 @@ GRADIENT_DIFFERS = 0.15
 _ROUNDS, _ENOUGH_S = 12, 20.0
 
 
-def ways(section: TrainingSection, device: str) -> list[Computing]:
-    """All ways to compute that a recipe and a device leave open, the plainest first."""
+def ways(section: TrainingSection, device: str, *, volumetric: bool = False) -> list[Computing]:
+    """All ways to compute that a recipe and a device leave open, the plainest first.
+
+    Args:
+        section: of the recipe.
+        device: "cpu" or "cuda".
+        volumetric: whether the model has convolutions over volumes. On a CPU their weights are learned in float32
+            only: oneDNN's gradient of them in bfloat16 held numbers of 1e37 where maps were 2 x 2 x 2 (torch 2.15),
+            not in every run, so that a few steps cannot show it.
+
+    Raises:
+        RecipeError: bfloat16 for such a model.
+    """
     precision, memory_format = section.precision, section.memory_format
+    if volumetric and device == "cpu":
+        if precision == "bf16":
+            raise RecipeError(
+                "training.precision: this model has convolutions over volumes, whose gradients in bf16 are wrong at "
+                "times on a CPU. Set it to 'float32' or 'auto'."
+            )
+        precision = "float32"
     if device == "cuda":  # both are what its units for matrices are made for
         known = torch.cuda.is_bf16_supported(including_emulation=False)
         precision = ("bf16" if known else "float32") if precision == "auto" else precision
@@ -68,8 +88,12 @@ def choose(model: Model, batches: Sequence[Batch], section: TrainingSection, dev
         batches: about three, of the size and kind that it will learn from.
         section: what it says is not tried.
         device: "cpu" or "cuda".
+
+    Raises:
+        RecipeError: see `ways`.
     """
-    open_to_us = ways(section, device)
+    volumetric = any(isinstance(layer, nn.Conv3d | nn.ConvTranspose3d) for layer in model.modules())
+    open_to_us = ways(section, device, volumetric=volumetric)
     if len(open_to_us) == 1:
         return open_to_us[0]
     found = [_Measured(way, fabric_for(device, way.precision)) for way in open_to_us]
