@@ -59,7 +59,22 @@ def test_patients_are_told_apart_and_not_named(tmp_path: Path) -> None:
     told = pd.read_csv(path)["patient_id"].tolist()
     assert told[0] == told[1]
     assert len(set(told)) == 3
-    assert told[3] == "d"  # no patient was named
+
+
+def test_a_patient_who_is_called_like_one_of_his_images_is_one_patient(tmp_path: Path, labelled: MakeReading) -> None:
+    readings = [labelled(number, 0.5, "benign") for number in range(4)]
+    cases = [replace(one.truth, patient_id=f"case-{n // 2 * 2}") for n, one in enumerate(readings) if one.truth]
+    readings = [replace(one, truth=case) for one, case in zip(readings, cases, strict=True)]
+    told = pd.read_csv(write_predictions_csv(tmp_path / "p.csv", readings))["patient_id"].tolist()
+    assert (told[0], told[2]) == (told[1], told[3])
+    assert told[0] != told[2]
+
+
+def test_where_no_patient_is_named_each_image_stands_for_one(tmp_path: Path, labelled: MakeReading) -> None:
+    readings = [labelled(number, 0.5, "benign") for number in range(3)]
+    readings = [replace(one, truth=replace(one.truth, patient_id=one.truth.case_id)) for one in readings if one.truth]
+    table = pd.read_csv(write_predictions_csv(tmp_path / "p.csv", readings))
+    assert table["patient_id"].tolist() == table["case_id"].tolist()
 
 
 def test_where_classes_do_not_exclude_each_other_each_has_a_truth_column(tmp_path: Path) -> None:

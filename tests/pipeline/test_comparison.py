@@ -202,6 +202,19 @@ def other_cases(manifest: Manifest) -> Manifest:
     return manifest.with_cases(tuple(replace(case, case_id=f"x{case.case_id}") for case in manifest.cases))
 
 
+@pytest.mark.parametrize("task", TASKS)
+def test_a_patient_who_is_called_like_one_of_his_images_is_one_patient(
+    task: Task, image: ImageRef, tmp_path: Path
+) -> None:
+    manifest = data_set(task, image)
+    cases = (replace(case, patient_id=f"c{n // 2 * 2:02d}") for n, case in enumerate(manifest.cases))
+    run = written(tmp_path / "a", manifest.with_cases(tuple(cases)), answers_to(manifest, 1))
+    made = pipeline.compare([run, run], tmp_path / "out")
+    assert made.names_patients
+    assert made.n_patients == 12
+    assert {row.n_patients for row in made.rivals[0].differences if row.class_name is None} == {12}
+
+
 def fewer_classes(manifest: Manifest) -> Manifest:
     return manifest.with_classes((*CLASSES, "scar"), task=manifest.task)
 
@@ -283,6 +296,7 @@ def edited(run: Path, change: Callable[[list[dict[str, str]]], object], *, witho
         ("masks", lambda rows: rows[0].update(mask=""), "holds '' as mask"),
         ("boxes", lambda rows: rows[0].update(fold="7"), "holds '7' as fold"),
         ("boxes", lambda rows: rows.pop(0), "One of the two was changed"),
+        ("single-label", lambda rows: rows[0].update(patient_id="c00"), "speaks of 12 patients and its .* of 13"),
     ],
 )
 def test_a_table_that_is_not_what_was_written_is_refused(

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from overread.data.manifest import Case
 from overread.errors import InputError
 from overread.export.overlap import best_iou, region_of
 from overread.export.reading import Reading, exporters
@@ -55,7 +54,8 @@ def write_predictions_csv(path: Path, readings: Sequence[Reading]) -> Path:
 
     A model that gives images a class gets one row a case: `case_id, patient_id, split, fold`, the truth (`truth`
     with the class, or one column `truth_<class>` with 1 or 0 where classes do not exclude each other), one column
-    `score_<class>` a class, and `refused` with the reason. The patient is named by a pseudonym.
+    `score_<class>` a class, and `refused` with the reason. The patient is named by a pseudonym; where nobody's patient
+    is named, each case stands for one.
 
     A model that restores gets one row a case with how near it came, such as `ssim_at_noise_0.1`.
 
@@ -75,10 +75,11 @@ def write_predictions_csv(path: Path, readings: Sequence[Reading]) -> Path:
         columns, rows = _label_table(readings)
     else:
         columns, rows = _mark_table(readings)
+    patients = _patients(readings)
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({**row, "patient_id": patients.get(str(row["case_id"]))} for row in rows)
     return write_whole(path, text.getvalue())
 
 
@@ -178,15 +179,19 @@ def _who(reading: Reading) -> dict[str, str | int | None]:
     truth = reading.truth
     return {
         "case_id": reading.prediction.case_id,
-        "patient_id": _patient(truth) if truth else None,
         "split": truth.split if truth else None,
         "fold": reading.fold,
     }
 
 
-def _patient(truth: Case) -> str:
-    """Enough to group by; what a data set calls its patients may be their names."""
-    return truth.case_id if truth.patient_id == truth.case_id else pseudonym(truth.patient_id)
+def _patients(readings: Sequence[Reading]) -> dict[str, str]:
+    """Case id -> patient, enough to group by: what a data set calls its patients may be their names.
+
+    One rule for all cases: a patient may be called like one of his own images.
+    """
+    cases = [reading.truth for reading in readings if reading.truth]
+    named = any(case.patient_id != case.case_id for case in cases)
+    return {case.case_id: pseudonym(case.patient_id) if named else case.case_id for case in cases}
 
 
 def _label_table(readings: Sequence[Reading]) -> tuple[list[str], list[Row]]:

@@ -30,6 +30,7 @@ class _Data(BaseModel):
     fingerprint: str
     simulated: bool
     names_patients: bool = True
+    n_patients: int
 
 
 class _Model(BaseModel):
@@ -112,6 +113,7 @@ def read_run(folder: Path, *, name: str) -> FinishedRun:
     if evaluation.threshold_of_each_fold:
         threshold = answers.of_fold(evaluation.threshold_of_each_fold)
     run = FinishedRun(name, evaluation, Assessment.of(manifest, answers.predictions, threshold))
+    _check_patients(run)
     _check_numbers(run)
     return run
 
@@ -125,6 +127,16 @@ def _evaluation(file: Path, name: str) -> Evaluation:
         raise InputError(
             f"{name}: its {file.name} is not what was written ({where}: {first['msg']}). {AGAIN}"
         ) from error
+
+
+def _check_patients(run: FinishedRun) -> None:
+    """Intervals are drawn over patients, and no number tells when these are not those of the run."""
+    told, found = run.evaluation.data.n_patients, len({case.patient_id for case in run.answers.manifest.cases})
+    if told != found:
+        raise InputError(
+            f"{run.name}: its {EVALUATION} speaks of {told} patients and its {PREDICTIONS} of {found}. One of the two "
+            f"was changed, or an older version of Overread wrote them. {AGAIN}"
+        )
 
 
 def _check_numbers(run: FinishedRun) -> None:
