@@ -338,6 +338,16 @@ def test_patients_who_were_not_named_are_not_counted_on_the_terminal(
     assert "0.500 (95% interval 0.400 to 0.600), 9 cases, 30 true marks" in capsys.readouterr().out
 
 
+def test_where_copies_count_as_one_groups_are_counted_on_the_terminal(
+    stage: Stage, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    estimate = Estimate("auroc", None, None, 0.5, 0.4, 0.6, 0.95, 9, 7, 3, "bootstrap")
+    data = {"task": "single-label", "names_patients": False, "n_patients": 9, "n_groups": 7}
+    _write_evaluation(tmp_path, estimate, data=data)
+    assert main(["evaluate", "run/bundle", "data", "--out", str(tmp_path)]) == 0
+    assert "9 cases in 7 groups (copies count as one), 3 positive" in capsys.readouterr().out
+
+
 def test_an_older_evaluation_that_does_not_say_whether_patients_are_named_is_told_too(
     stage: Stage, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

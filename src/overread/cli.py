@@ -290,9 +290,12 @@ def _estimate_line(estimate: Estimate, data: Mapping[str, Any]) -> str:
     from overread.export.wording import is_mean_of_classes, is_of_images, level_words, name_words, number_words
 
     name = name_words(estimate) + ("" if estimate.class_name is None else f" for {estimate.class_name}")
-    rests_on = f"{estimate.n_cases} cases" + (
-        f" of {estimate.n_patients} patients" if data.get("names_patients", True) else ""
-    )
+    rests_on = f"{estimate.n_cases} cases"
+    n_patients = data.get("n_patients", 0)
+    if data.get("n_groups", n_patients) < n_patients:
+        rests_on += f" in {estimate.n_patients} groups (copies count as one)"
+    elif data.get("names_patients", True):
+        rests_on += f" of {estimate.n_patients} patients"
     if is_of_images(estimate):
         rests_on += f", {estimate.n_positive} of them with true marks"
     elif data["task"] in ("boxes", "masks"):

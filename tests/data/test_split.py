@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from overread.data.fold import Fold
-from overread.data.groups import MOST_NEAR, groups_of, near_ties
+from overread.data.groups import MOST_NEAR, groups_of, near_ties, tied_patients
 from overread.data.leaks import across_folds
 from overread.data.manifest import Case, Manifest
 from overread.data.section import DataSection
@@ -248,6 +248,22 @@ def test_near_copies_never_make_a_large_group_of_three_or_more_and_small_ones_st
     assert [pair for pair in near if pair not in ties] == [
         pair for pair in near if any(too_large(group) and pair[0] in group for group in whole)
     ]
+
+
+@FEW
+@given(_manifests(), st.integers(0, 6), st.randoms(use_true_random=False))
+def test_patients_count_as_one_where_they_are_in_one_group_and_only_there(drawn, n, random):
+    manifest, same = drawn
+    near = _near_pairs(manifest, random, n)
+    found = tied_patients(manifest.cases, same, near)
+    groups = groups_of(manifest, manifest.cases, same, near).cases
+    for group in groups:
+        (patient,) = {found[case.case_id] for case in group}
+        assert patient in {case.patient_id for case in group}
+    assert len({*found.values()}) == len(groups)
+    shuffled = list(manifest.cases)
+    random.shuffle(shuffled)
+    assert tied_patients(shuffled, same, near) == found
 
 
 @FEW

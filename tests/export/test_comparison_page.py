@@ -42,8 +42,8 @@ def compared(
     new = run(name, *(number(row.metric, 0.8 + (row.value or 0), row.class_name) for row in rows), seconds=150.0)
     return Comparison(
         created="2026-11-23T10:00:00+00:00", data="lesions", task=task, classes=tuple(classes), fingerprint="f" * 64,  # type: ignore[arg-type]
-        simulated=False, names_patients=True, n_cases=120, n_patients=80, left_out=0, level=0.95, draws=1000, seed=1,
-        reference=old, rivals=[Rival(new, rows)], warnings=[],
+        simulated=False, names_patients=True, n_cases=120, n_patients=80, n_groups=80, left_out=0,
+        level=0.95, draws=1000, seed=1, reference=old, rivals=[Rival(new, rows)], warnings=[],
     )  # fmt: skip
 
 

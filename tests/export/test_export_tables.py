@@ -31,7 +31,7 @@ def test_a_statistician_gets_the_same_auroc_from_the_table(tmp_path: Path, label
     readings = [labelled(i, float(rng.random(dtype=np.float32)), name) for i, name in enumerate(truth)]
     table = pd.read_csv(write_predictions_csv(tmp_path / "p.csv", readings))
     assert list(table) == [
-        *("case_id", "patient_id", "split", "fold", "truth"),
+        *("case_id", "patient_id", "group", "split", "fold", "truth"),
         *("score_malignant", "score_benign", "refused"),
     ]
     by_hand = roc_auc_score(table["truth"] == "malignant", table["score_malignant"])

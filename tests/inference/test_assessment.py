@@ -1,5 +1,6 @@
 """Predictions held against the truth."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +111,30 @@ def test_numbers_are_the_same_for_the_same_seed_and_level() -> None:
     section = EvaluationSection(draws=100, level=0.8)
     assert found.estimates(section, seed=3) == found.estimates(section, seed=3)
     assert {row.level for row in found.estimates(section, seed=3)} == {0.8}
+
+
+@pytest.mark.parametrize("task", ["single-label", "boxes"])
+def test_copies_under_other_names_make_no_interval_narrower(task) -> None:
+    if task == "boxes":
+        once = _marked(task)
+        manifest, answers = once.manifest, list(once.predictions.values())
+    else:
+        manifest, answers, _, _ = _twenty()
+        once = Assessment.of(manifest, answers, 0.5)
+    cases = [(one, replace(one, case_id=f"{one.case_id}-{k}", patient_id=f"x{one.case_id}-{k}"))
+             for one in manifest.cases for k in range(4)]  # fmt: skip
+    copies = manifest.with_cases(tuple(copy for _, copy in cases))
+    said_again = [replace(one, case_id=f"{one.case_id}-{k}") for one in answers for k in range(4)]
+    groups = {copy.case_id: one.patient_id for one, copy in cases}
+    tied = Assessment.of(copies, said_again, 0.5, groups)
+    assert (tied.n_patients, tied.n_groups) == (len(cases), once.n_patients)
+    pairs = list(zip(once.estimates(QUICK, seed=1), tied.estimates(QUICK, seed=1), strict=True))
+    for one, two in pairs:
+        assert (one.n_patients, 4 * one.n_cases) == (two.n_patients, two.n_cases)
+        assert [two.value, two.low, two.high] == pytest.approx([one.value, one.low, one.high])
+    loose = Assessment.of(copies, said_again, 0.5).estimates(QUICK, seed=1)
+    rows = [(row, two) for row, (_, two) in zip(loose, pairs, strict=True) if row.low is not None]
+    assert task == "boxes" or any(row.high - row.low < two.high - two.low for row, two in rows)
 
 
 def _marked(task="masks") -> Assessment:

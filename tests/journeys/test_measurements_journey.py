@@ -91,6 +91,25 @@ def test_a_training_on_rows_measures_them_and_speaks_of_no_image(run: Path) -> N
     assert not re.search(r"image|pixel|picture", words, re.IGNORECASE)
 
 
+def test_rows_that_come_again_under_other_names_count_once_in_every_interval(
+    overread: Any, journey: Path, rows: Path, tmp_path: Path
+) -> None:
+    table = pd.read_csv(rows / "known.csv")[:80]
+    pd.concat([table, table]).to_csv(tmp_path / "twice.csv", index=False)
+    trained = overread("train", journey / "rows.toml", tmp_path / "twice.csv", "--out", tmp_path / "run")
+    assert trained.code == 0, trained.err
+    measured = overread("evaluate", tmp_path / "run", tmp_path / "twice.csv", "--out", tmp_path / "eval")
+    assert measured.code == 0, measured.err
+    for folder, said in ((tmp_path / "run", trained), (tmp_path / "eval", measured)):
+        told = json.loads((folder / "evaluation.json").read_text())
+        assert [told["data"][key] for key in ("n_cases", "n_patients", "n_groups")] == [160, 160, 80]
+        assert {row["n_patients"] for row in told["estimates"] if row["class_name"] is None} == {80}
+        assert len({row["group"] for row in _predictions(folder)}) == 80
+        assert "160 rows, patients not named (80 groups, as copies count as one)" in _words(folder)
+        assert "Rows that share all measurements count as one in every interval: 160 as 80." in _words(folder)
+        assert "160 cases in 80 groups (copies count as one)" in said.out
+
+
 def test_a_table_with_a_gap_is_not_trained_on(overread: Any, journey: Path, rows: Path, tmp_path: Path) -> None:
     table = pd.read_csv(rows / "known.csv")
     table.loc[[4, 9], "mean area"] = None

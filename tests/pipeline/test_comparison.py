@@ -93,6 +93,7 @@ def written(
     *,
     warnings: Sequence[str] = (),
     level: float = 0.95,
+    groups: dict[str, str] | None = None,
 ) -> Path:
     """A run of two folds, as a training writes it."""
     folder.mkdir(parents=True)
@@ -100,7 +101,7 @@ def written(
     thresholds = {0: 0.4, 1: 0.6}
     own = {key: thresholds[fold] for key, fold in folds.items()}
     refused = [one for one in predictions if one.refused is not None]
-    assessment = Assessment.of(manifest, predictions, own if manifest.marks_lesions else 0.5)
+    assessment = Assessment.of(manifest, predictions, own if manifest.marks_lesions else 0.5, groups)
     estimates = assessment.estimates(EvaluationSection(draws=100, level=level), seed=7)
     write_predictions_csv(
         folder / "predictions.csv", list(presenting.readings_of(assessment, refused, manifest, folds))
@@ -213,6 +214,29 @@ def test_a_patient_who_is_called_like_one_of_his_images_is_one_patient(
     assert made.names_patients
     assert made.n_patients == 12
     assert {row.n_patients for row in made.rivals[0].differences if row.class_name is None} == {12}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_patients_who_share_a_picture_are_drawn_together(task: Task, image: ImageRef, tmp_path: Path) -> None:
+    manifest = data_set(task, image)
+    tied = {"c02": "Doe^0", "c03": "Doe^0"}
+    runs = [written(tmp_path / f"{n}", manifest, answers_to(manifest, n), groups=tied) for n in (1, 2)]
+    made = pipeline.compare(runs, tmp_path / "out")
+    assert (made.n_patients, made.n_groups) == (12, 11)
+    assert {row.n_patients for row in made.rivals[0].differences if row.class_name is None} == {11}
+    page = (tmp_path / "out" / "comparison.html").read_text()
+    assert "24 images of 12 patients (11 groups, as copies count as one) that both runs answered" in page
+    assert "Doe" not in (runs[0] / "predictions.csv").read_text()
+    edited(runs[0], lambda rows: [row.update(group="another") for row in rows if row["case_id"] == "c23"])
+    with pytest.raises(InputError, match=r"speaks of 11 groups and its predictions.csv of 12. One of the two"):
+        read_run(runs[0], name="a")
+
+
+def test_what_any_run_found_to_be_copies_is_drawn_together(image: ImageRef, tmp_path: Path) -> None:
+    manifest = data_set("single-label", image)
+    ties = ({"c02": "Doe^0", "c03": "Doe^0"}, {"c04": "Doe^1", "c05": "Doe^1"}, {})
+    runs = [written(tmp_path / f"{n}", manifest, answers_to(manifest, n), groups=tied) for n, tied in enumerate(ties)]
+    assert pipeline.compare(runs, tmp_path / "out").n_groups == 10
 
 
 def fewer_classes(manifest: Manifest) -> Manifest:

@@ -74,6 +74,22 @@ def groups_of(manifest: Manifest, cases: Sequence[Case], same: Mapping[str, str]
     return Groups(tuple(map(tuple, members)), counts, manifest.classes)
 
 
+def tied_patients(cases: Sequence[Case], same: Mapping[str, str], near: NearPairs = ()) -> dict[str, str]:
+    """Case id -> the one patient who stands for all that share an image with each other, or nearly one.
+
+    Who shares a picture is no second witness: such patients count as one in an interval.
+
+    Args:
+        cases: all that are known.
+        same: case id -> digest of its pixels, for the cases where it is known.
+        near: near copies to be tied (see `near_ties`).
+    """
+    cases = sorted(cases, key=lambda case: case.case_id)
+    groups = _numbered(cases, same, near).tolist()
+    first: dict[int, str] = {}
+    return {case.case_id: first.setdefault(group, case.patient_id) for case, group in zip(cases, groups, strict=True)}
+
+
 def near_ties(cases: Sequence[Case], same: Mapping[str, str], near: NearPairs) -> NearPairs:
     """The near copies that can be tied: all but those of a group that would be too large (see `MOST_NEAR`).
 

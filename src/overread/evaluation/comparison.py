@@ -34,7 +34,7 @@ class Difference:
         high: upper end likewise.
         level: of the interval, such as 0.95.
         n_cases: how many images it rests on.
-        n_patients: how many patients.
+        n_patients: how many patients, where those who share a picture count as one.
         n_positive: how many positive cases (labels) or true marks.
         method: how the interval was made, in words.
         test: DeLong's test, of an AUROC of one class.
@@ -119,8 +119,8 @@ def _worded(test: DeLong, row: Difference) -> DeLong:
         return test
     return replace(
         test,
-        method=f"{test.method}; it counts cases, and these are of {row.n_patients} patients only, so that its interval "
-        "is rather too narrow and its p too small",
+        method=f"{test.method}; it counts cases, and these are of {row.n_patients} patients (or groups of copies) "
+        "only, so that its interval is rather too narrow and its p too small",
     )
 
 

@@ -19,7 +19,7 @@ class Estimate:
         high: upper end of the interval; None likewise.
         level: of the interval, such as 0.95.
         n_cases: how many images it rests on.
-        n_patients: how many patients.
+        n_patients: how many patients, where those who share a picture count as one.
         n_positive: how many positive cases (labels) or true marks.
         method: how value and interval were made, in words.
     """

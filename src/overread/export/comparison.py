@@ -66,6 +66,7 @@ class Comparison:
         names_patients: whether the data set says who the patients are.
         n_cases: how many images all runs answered.
         n_patients: of how many patients.
+        n_groups: how many that are where those who share a picture count as one, as in every interval.
         left_out: how many images not all runs answered.
         level: of the intervals.
         draws: bootstrap draws over patients.
@@ -84,6 +85,7 @@ class Comparison:
     names_patients: bool
     n_cases: int
     n_patients: int
+    n_groups: int
     left_out: int
     level: float
     draws: int

@@ -145,9 +145,10 @@ def _simulated(comparison: Comparison) -> Iterator[str]:
 def _methods(comparison: Comparison) -> Iterator[str]:
     level = level_words(comparison.level)
     drawn = "patients" if comparison.names_patients else "images"
+    tied = " (those that share a picture together)" if comparison.n_groups < comparison.n_patients else ""
     yield (
         f"Differences are the run's number minus that of '{comparison.reference.name}'. Their {level} intervals come "
-        f"from {comparison.draws} bootstrap draws of {drawn}, the same draws for both runs."
+        f"from {comparison.draws} bootstrap draws of {drawn}{tied}, the same draws for both runs."
     )
     yield (
         f"A run is called better or worse where the {level} interval of the difference leaves out 0 and, where there "
@@ -158,8 +159,8 @@ def _methods(comparison: Comparison) -> Iterator[str]:
             "p of an AUROC is that of DeLong's test (DeLong 1988; Sun and Xu 2014): how often chance alone would part "
             "two equally good models as far or farther. It counts images"
             + (
-                "; as patients have several here, it is too small."
-                if comparison.n_patients < comparison.n_cases
+                "; as patients have several here, or copies are among them, it is too small."
+                if comparison.n_groups < comparison.n_cases
                 else "."
             )
         )
@@ -176,6 +177,6 @@ def _limits(comparison: Comparison) -> Iterator[str]:
     )
     if not comparison.names_patients:
         yield (
-            "The data set names no patients, so each image counts as a patient of its own. Where patients have several "
-            "images, the intervals are too narrow and p too small."
+            "The data set names no patients, so each image counts as a patient of its own, but for copies. Where "
+            "patients have several images, the intervals are too narrow and p too small."
         )

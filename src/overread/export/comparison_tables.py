@@ -78,6 +78,7 @@ def _as_json(comparison: Comparison) -> dict[str, Any]:
             "names_patients": comparison.names_patients,
             "n_cases": comparison.n_cases,
             "n_patients": comparison.n_patients,
+            "n_groups": comparison.n_groups,
             "n_left_out": comparison.left_out,
         },
         "level": comparison.level,

@@ -7,7 +7,15 @@ from collections.abc import Iterator, Sequence
 from overread.evaluation.comparison import Difference, Verdict
 from overread.evaluation.estimate import Estimate
 from overread.export.comparison import ComparedRun, Comparison, Rival
-from overread.export.wording import decides, estimate_words, level_words, metric_words, name_words, number_words
+from overread.export.wording import (
+    decides,
+    estimate_words,
+    level_words,
+    metric_words,
+    name_words,
+    number_words,
+    patients_words,
+)
 
 FIRST = {"labels": ("auroc",), "marks": ("marks_found", "false_marks")}
 """The numbers, over all classes, from which it is said which run is better."""
@@ -120,7 +128,8 @@ def _p(value: float) -> str:
 
 def basis_words(comparison: Comparison) -> str:
     """What all numbers rest on."""
-    patients = f" of {comparison.n_patients} patients" if comparison.names_patients else " (patients not named)"
+    named = comparison.names_patients
+    patients = patients_words(comparison.n_patients, comparison.n_groups, named=named) + ("" if named else ",")
     runs = "both runs" if len(comparison.rivals) == 1 else f"all {len(comparison.rivals) + 1} runs"
     return (
         f"{comparison.n_cases} images{patients} that {runs} answered. "

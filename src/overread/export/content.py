@@ -149,6 +149,8 @@ class ReportContent:
         manifest: the data set.
         problems: what was found wrong with it.
         estimates: the numbers, in the order in which they are to be shown.
+        n_patients: of how many patients the measured cases are.
+        n_groups: how many that are where those who share a picture count as one, as in every interval.
         thresholds: the scores from which a mark counted: one, or one a fold; empty for labels.
         curves: for ROC and precision-recall curves.
         froc: for FROC curves.
@@ -179,6 +181,8 @@ class ReportContent:
     manifest: Manifest | None = None
     problems: Sequence[Problem] = ()
     estimates: Sequence[Estimate] = ()
+    n_patients: int = 0
+    n_groups: int = 0
     thresholds: Sequence[float] = ()
     curves: LabelCurves | None = None
     froc: Sequence[FrocCurve] = ()

@@ -24,6 +24,7 @@ class Reading:
         truth: the row of the manifest; None for a new image.
         name: how to call the image in what people read; never a patient's name.
         fold: which fold tested the case; None outside cross-validation.
+        group: the patient as whom the case counts, where patients share pictures; None: its own.
         exclusive: whether exactly one class applies to an image ("single-label"); then the highest score is the
             answer.
         simulated: whether the image is simulated, and shows no patient.
@@ -44,6 +45,7 @@ class Reading:
     truth: Case | None
     name: str
     fold: int | None = None
+    group: str | None = None
     exclusive: bool = True
     simulated: bool = False
     learned_from: bool = False

@@ -38,6 +38,7 @@ from overread.export.wording import (
     level_words,
     metric_words,
     name_words,
+    patients_words,
     place_words,
     restored_words,
     score_words,
@@ -81,6 +82,7 @@ def render_report(content: ReportContent) -> str:
         manifest=content.manifest and _data_set(content.manifest),
         problems=[_problem(problem) for problem in content.problems],
         names_patients=_names_patients(content),
+        counted="Groups" if _is_tied(content) else "Patients" if _names_patients(content) else "",
         marks=_is_about_marks(content),
         tables=list(_tables(content)),
         levels=[level_words(level) for level in sorted({estimate.level for estimate in content.estimates})],
@@ -123,8 +125,9 @@ def _headline(content: ReportContent, cards: Sequence[dict[str, Any]]) -> str:
         return "No number over all classes was measured."
     held_out = f"On {content.unit}s that were held out from training"
     where = {"training": held_out, "evaluation": "On this data set"}[content.kind]
-    patients = f" of {best.n_patients} patients" if _names_patients(content) else ", patients not named"
-    images = f"{best.n_cases} {content.unit}s{patients}"
+    n_patients = content.n_patients if _is_tied(content) else best.n_patients
+    whose = patients_words(n_patients, best.n_patients, named=_names_patients(content))
+    images = f"{best.n_cases} {content.unit}s{whose}"
     restored = restored_words(content.estimates)
     if restored is not None:
         return f"{where} ({images}): {restored}. In brackets are {level_words(best.level)} intervals."
@@ -183,6 +186,11 @@ def _simulated(content: ReportContent, cards: Sequence[dict[str, Any]]) -> Itera
 
 def _is_about_marks(content: ReportContent) -> bool:
     return bool(content.froc) or (content.manifest is not None and content.manifest.marks_lesions)
+
+
+def _is_tied(content: ReportContent) -> bool:
+    """Whether some patients share a picture, and count as one."""
+    return content.n_groups < content.n_patients
 
 
 def _names_patients(content: ReportContent) -> bool:
@@ -346,8 +354,8 @@ def _limits(content: ReportContent) -> Iterator[str]:
             else "The data set names no patients"
         )
         yield (
-            f"{whose}, so each of these counts as a patient of its own. Where patients have several {content.unit}s, "
-            "the numbers are too good and the intervals too narrow."
+            f"{whose}, so each of these counts as a patient of its own, but for copies. Where patients have several "
+            f"{content.unit}s, the numbers are too good and the intervals too narrow."
         )
 
 

@@ -20,6 +20,8 @@ from overread.writing import write_whole
 
 FORMAT_VERSION = 1
 
+_WHO = ("case_id", "patient_id", "group", "split", "fold")
+
 Row = Mapping[str, str | float | int | None]
 
 
@@ -52,10 +54,11 @@ def write_predictions_json(path: Path, readings: Sequence[Reading]) -> Path:
 def write_predictions_csv(path: Path, readings: Sequence[Reading]) -> Path:
     """Write a table that a statistician can work from; numbers stand in full precision, empty means not known.
 
-    A model that gives images a class gets one row a case: `case_id, patient_id, split, fold`, the truth (`truth`
+    A model that gives images a class gets one row a case: `case_id, patient_id, group, split, fold`, the truth (`truth`
     with the class, or one column `truth_<class>` with 1 or 0 where classes do not exclude each other), one column
     `score_<class>` a class, and `refused` with the reason. The patient is named by a pseudonym; where nobody's patient
-    is named, each case stands for one.
+    is named, each case stands for one. `group` is what intervals draw: the patient, or one patient for all who share
+    a picture.
 
     A model that restores gets one row a case with how near it came, such as `ssim_at_noise_0.1`.
 
@@ -79,7 +82,7 @@ def write_predictions_csv(path: Path, readings: Sequence[Reading]) -> Path:
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows({**row, "patient_id": patients.get(str(row["case_id"]))} for row in rows)
+    writer.writerows({**row, **patients.get(str(row["case_id"]), {})} for row in rows)
     return write_whole(path, text.getvalue())
 
 
@@ -184,21 +187,32 @@ def _who(reading: Reading) -> dict[str, str | int | None]:
     }
 
 
-def _patients(readings: Sequence[Reading]) -> dict[str, str]:
-    """Case id -> patient, enough to group by: what a data set calls its patients may be their names.
+def _patients(readings: Sequence[Reading]) -> dict[str, dict[str, str]]:
+    """Case id -> patient and group, enough to group by: what a data set calls its patients may be their names.
 
     One rule for all cases: a patient may be called like one of his own images.
     """
-    cases = [reading.truth for reading in readings if reading.truth]
-    named = any(case.patient_id != case.case_id for case in cases)
-    return {case.case_id: pseudonym(case.patient_id) if named else case.case_id for case in cases}
+    cases = [(reading.truth, reading.group) for reading in readings if reading.truth]
+    named = any(case.patient_id != case.case_id for case, _ in cases)
+    return {
+        case.case_id: {
+            column: pseudonym(who) if named else who
+            for column, who in (("patient_id", case.patient_id), ("group", group or case.patient_id))
+        }
+        for case, group in cases
+    }
 
 
 def _label_table(readings: Sequence[Reading]) -> tuple[list[str], list[Row]]:
     classes = next(list(reading.prediction.scores) for reading in readings if reading.prediction.scores)
     exclusive = all(reading.exclusive for reading in readings)
     truth_columns = ["truth"] if exclusive else [f"truth_{name}" for name in classes]
-    columns = ["case_id", "patient_id", "split", "fold", *truth_columns, *(f"score_{n}" for n in classes), "refused"]
+    columns = [
+        *_WHO,
+        *truth_columns,
+        *(f"score_{n}" for n in classes),
+        "refused",
+    ]
     rows: list[Row] = []
     for reading in readings:
         scores = reading.prediction.scores
@@ -220,7 +234,7 @@ def _label_table(readings: Sequence[Reading]) -> tuple[list[str], list[Row]]:
 
 def _quality_table(readings: Sequence[Reading]) -> tuple[list[str], list[Row]]:
     names = next((list(reading.prediction.quality) for reading in readings if reading.prediction.quality), [])
-    columns = ["case_id", "patient_id", "split", "fold", *names, "refused"]
+    columns = [*_WHO, *names, "refused"]
     rows: list[Row] = [
         {**_who(reading), **_quality(reading), "refused": reading.prediction.refused} for reading in readings
     ]
@@ -232,7 +246,7 @@ def _quality(reading: Reading) -> dict[str, float]:
 
 
 def _mark_table(readings: Sequence[Reading]) -> tuple[list[str], list[Row]]:
-    columns = ["case_id", "patient_id", "split", "fold", "kind", "label", "score"]
+    columns = [*_WHO, "kind", "label", "score"]
     columns += ["left", "top", "right", "bottom", "area_px", "mask", "truth_iou", "refused"]
     rows: list[Row] = []
     for reading in readings:

@@ -122,6 +122,18 @@ def first_names(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")
 
 
+def patients_words(n_patients: int, n_groups: int, *, named: bool) -> str:
+    """Whose images they are, and how many patients they count as where some share a picture.
+
+    >>> patients_words(40, 40, named=True), patients_words(40, 38, named=True)
+    (' of 40 patients', ' of 40 patients (38 groups, as copies count as one)')
+    >>> patients_words(624, 521, named=False)
+    ', patients not named (521 groups, as copies count as one)'
+    """
+    whose = f" of {n_patients} patients" if named else ", patients not named"
+    return whose if n_groups == n_patients else f"{whose} ({n_groups} groups, as copies count as one)"
+
+
 def number_words(value: float) -> str:
     """A number with three digits, or with as many as it needs not to look like a perfect 0 or 1.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,19 +33,43 @@ class Assessment:
         manifest: the cases that were predicted and whose truth is known, and no others.
         predictions: case id -> prediction, none of them refused.
         threshold: a mark is counted from this score on; one for all, or one a case id.
+        groups: case id -> the patient as whom it counts, where patients share pictures (see `groups.tied_patients`);
+            its own patient where that is not said.
     """
 
     manifest: Manifest
     predictions: Mapping[str, Prediction]
     threshold: Threshold = DEFAULT_THRESHOLD
+    groups: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, manifest: Manifest, predictions: Sequence[Prediction], threshold: Threshold) -> Assessment:
+    def of(
+        cls,
+        manifest: Manifest,
+        predictions: Sequence[Prediction],
+        threshold: Threshold,
+        groups: Mapping[str, str] | None = None,
+    ) -> Assessment:
         """Keep the cases that have both an answer and a truth."""
         answered = {one.case_id: one for one in predictions if one.refused is None}
         cases = tuple(case for case in manifest.cases if case.case_id in answered and manifest.knows_truth_of(case))
         kept = {case.case_id: answered[case.case_id] for case in cases}
-        return cls(manifest.with_cases(cases), kept, threshold)
+        return cls(manifest.with_cases(cases), kept, threshold, groups or {})
+
+    @property
+    def counted_as(self) -> dict[str, str]:
+        """Case id -> the patient as whom it is drawn for intervals."""
+        return {case.case_id: self.groups.get(case.case_id, case.patient_id) for case in self.manifest.cases}
+
+    @property
+    def n_patients(self) -> int:
+        """How many patients there are."""
+        return len({case.patient_id for case in self.manifest.cases})
+
+    @property
+    def n_groups(self) -> int:
+        """How many patients there are where those who share a picture count as one."""
+        return len({*self.counted_as.values()})
 
     @property
     def truth(self) -> NDArray[np.generic]:
@@ -90,7 +114,7 @@ class Assessment:
     def estimates(self, section: EvaluationSection, *, seed: int) -> list[Estimate]:
         """Every number with its interval."""
         if self.manifest.task == "reconstruction":
-            patients = [case.patient_id for case in self.manifest.cases]
+            patients = list(self.counted_as.values())
             return restoration_estimates(self.qualities, patients, draws=section.draws, level=section.level, seed=seed)
         measured = self.measured(draws=section.draws, seed=seed)
         return [one.estimate(level=section.level, subgroup=None) for one in measured]
@@ -100,7 +124,7 @@ class Assessment:
 
         Only of labels and marks: of restored images `estimates` says it.
         """
-        patients = {case.case_id: case.patient_id for case in self.manifest.cases}
+        patients = self.counted_as
         if self.manifest.task == "boxes" or self.manifest.task == "masks":  # noqa: PLR1714 - mypy narrows this one
             lesions = localisation_measured(
                 self.true_marks,

@@ -56,13 +56,18 @@ class Answers:
         said = self._said_marks if self._task in ("boxes", "masks") else self._said_scores
         return [said(key, rows) for key, rows in self._rows.items()]
 
+    @property
+    def groups(self) -> dict[str, str]:
+        """Case id -> the patient as whom it counts."""
+        return {key: rows[0]["group"] for key, rows in self._rows.items()}
+
     def of_fold(self, values: Sequence[float]) -> dict[str, float]:
         """Case id -> the value of the fold that tested the case."""
         return {key: self._read(lambda fold: values[int(fold)], rows[0], "fold") for key, rows in self._rows.items()}
 
     @cached_property
     def _columns(self) -> list[str]:
-        columns = ["case_id", "patient_id", "fold", "refused"]
+        columns = ["case_id", "patient_id", "group", "fold", "refused"]
         if self._task in ("boxes", "masks"):
             columns += ["kind", "label", "score", "left", "top", "right", "bottom"]
             return columns + (["mask"] if self._task == "masks" else [])

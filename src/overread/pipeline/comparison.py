@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from overread.data.groups import tied_patients
 from overread.data.manifest import Case
 from overread.errors import InputError
 from overread.evaluation.comparison import Difference, Key, auroc_tests, corrected, differences, with_tests
@@ -38,6 +40,8 @@ def compare_runs(folders: Sequence[Path], out: Path, *, progress: Progress) -> C
     case_ids = sorted(set.intersection(*(run.case_ids for run in runs)))
     answers = [run.on(case_ids) for run in runs]
     _check_one_truth(runs, answers)
+    groups = _groups(answers)
+    answers = [replace(one, groups=groups) for one in answers]
     fingerprint = answers[0].manifest.fingerprint
     level = max(one.level for run in runs for one in run.evaluation.estimates)
     draws, seed = EvaluationSection().draws, seed_for("comparison", fingerprint)
@@ -65,7 +69,8 @@ def compare_runs(folders: Sequence[Path], out: Path, *, progress: Progress) -> C
         simulated=any(run.evaluation.data.simulated for run in runs),
         names_patients=answers[0].manifest.names_patients,
         n_cases=len(case_ids),
-        n_patients=len({case.patient_id for case in answers[0].manifest.cases}),
+        n_patients=answers[0].n_patients,
+        n_groups=answers[0].n_groups,
         left_out=len(set.union(*(run.case_ids for run in runs))) - len(case_ids),
         level=level,
         draws=draws,
@@ -123,6 +128,15 @@ def _check_one_truth(runs: Sequence[FinishedRun], answers: Sequence[Assessment])
                 f"'{runs[0].name}' and '{run.name}' do not know the same {what} of {len(differ)} of {len(pairs)} cases "
                 f"that both answered ({first_names(differ)}). {advice}"
             )
+
+
+def _groups(answers: Sequence[Assessment]) -> dict[str, str]:
+    """Case id -> the patient as whom it counts in all runs: what one of them ties is tied."""
+    groups: dict[str, str] = {}
+    for one in answers:
+        cases = [replace(case, patient_id=groups.get(case.case_id, case.patient_id)) for case in one.manifest.cases]
+        groups = tied_patients(cases, one.counted_as)
+    return groups
 
 
 def _truth(case: Case) -> object:

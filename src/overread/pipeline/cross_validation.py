@@ -120,7 +120,7 @@ def cross_validate(
     own = {
         index: varied(plan, recipe.with_settings(search.chosen.settings), shape) for index, search in searched.items()
     }
-    results = _Results(manifest, parting.folds, searched)
+    results = _Results(manifest, parting.folds, searched, groups=parting.groups)
     for fold in fit_folds(plan, parting.folds, folder=folder / CHECKPOINTS, progress=progress, own=own):
         validated = results.cases_of(fold.fold.validation)
         results.add(fold, answer(computing, fold.model, fold.steps, validated))
@@ -159,10 +159,18 @@ def cross_validate(
 class _Results:
     """What the folds gave so far."""
 
-    def __init__(self, manifest: Manifest, folds: Sequence[Fold], searched: Mapping[int, Search] | None = None) -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        folds: Sequence[Fold],
+        searched: Mapping[int, Search] | None = None,
+        *,
+        groups: Mapping[str, str] | None = None,
+    ) -> None:
         self.manifest = manifest
         self.folds = folds
         self.searched = searched or {}
+        self.groups = groups or {}
         self.fitted: list[FittedFold] = []
         self.validated: list[Prediction] = []
         self.thresholds: dict[int, float] = {}
@@ -204,7 +212,7 @@ class _Results:
             for indices, keys in self.tested_by().items()
             for key in keys
         }
-        return Assessment.of(self.manifest, self.tested, own)
+        return Assessment.of(self.manifest, self.tested, own, self.groups)
 
     @property
     def threshold(self) -> float:
@@ -291,7 +299,7 @@ def _write(
     recipe, manifest = bundle.recipe, results.manifest
     warnings = [*parting.accepted, *parting.near, *known, *presenting.warnings_of(results.refused, manifest)]
     scheme = scheme_of(recipe.data, results.folds, manifest)
-    scheme = " ".join(filter(None, (scheme, parting.kept_together)))
+    scheme = " ".join(filter(None, (scheme, parting.kept_together, presenting.counted_words(assessment))))
     rows = list(presenting.readings_of(assessment, results.refused, manifest, results.tested_in))
     write_predictions_csv(folder / "predictions.csv", rows)
     write_frame_scores_csv(folder / "frame_scores.csv", rows)
@@ -321,6 +329,8 @@ def _write(
         manifest=manifest,
         problems=[*found, *parting.leaks],
         estimates=estimates,
+        n_patients=assessment.n_patients,
+        n_groups=assessment.n_groups,
         thresholds=list(results.thresholds.values()) if manifest.marks_lesions else (),
         curves=presenting.curves_of(assessment),
         froc=presenting.froc_of(assessment),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from overread.bundle import Bundle
+from overread.data.groups import near_ties, tied_patients
+from overread.data.leaks import near_pairs
 from overread.data.manifest import Manifest, Problem
 from overread.data.prepared import PreparedImages
 from overread.errors import ManifestError
@@ -47,15 +49,17 @@ def evaluate_bundle(
     answers = examined(ensemble, manifest.cases, images, seed=seed)
     predictions = list(progress.track(answers, what="predicting", total=len(manifest.cases)))
     refused = [one for one in predictions if one.refused is not None]
-    assessment = Assessment.of(manifest, predictions, bundle.threshold)
+    digests = images.digests(manifest)
+    near = near_ties(manifest.cases, digests, near_pairs(manifest, images.facts, digests))
+    groups = tied_patients(manifest.cases, digests, near)
+    assessment = Assessment.of(manifest, predictions, bundle.threshold, groups)
     if not assessment.manifest.cases:
         raise ManifestError(
             f"'{manifest.name}' has no case with both an answer and a truth: {len(refused)} {manifest.unit}s were "
             "refused" + (f", the first, {refused[0].case_id}, because: {refused[0].refused}" if refused else "")
         )
     estimates = assessment.estimates(bundle.recipe.evaluation, seed=seed)
-    seen = _seen(bundle, manifest, images)
-    digests = images.digests(manifest)
+    seen = _seen(bundle, manifest, digests)
     known = seen_by_denoisers(bundle.folds[0].steps, digests, digests)
     warnings = [*accepted, *seen, *known, *presenting.warnings_of(refused, manifest)]
     rows = list(presenting.readings_of(assessment, refused, manifest, {}))
@@ -66,6 +70,7 @@ def evaluate_bundle(
     scheme = f"{networks}, with the steps and the threshold of its bundle" + (
         "." if seen else f"; none of these {manifest.unit}s, {alike}, was learned from."
     )
+    scheme = " ".join(filter(None, (scheme, presenting.counted_words(assessment))))
     write_json(
         folder / "evaluation.json",
         presenting.evaluation_json(
@@ -91,6 +96,8 @@ def evaluate_bundle(
         manifest=assessment.manifest,
         problems=found,
         estimates=estimates,
+        n_patients=assessment.n_patients,
+        n_groups=assessment.n_groups,
         thresholds=[bundle.threshold] if assessment.manifest.marks_lesions else (),
         curves=presenting.curves_of(assessment),
         froc=presenting.froc_of(assessment),
@@ -127,10 +134,10 @@ def _with_classes_of(bundle: Bundle, manifest: Manifest) -> Manifest:
     return manifest.with_classes(bundle.classes, task="boxes" if manifest.task == "boxes" else bundle.task)
 
 
-def _seen(bundle: Bundle, manifest: Manifest, images: PreparedImages) -> list[str]:
+def _seen(bundle: Bundle, manifest: Manifest, digests: Mapping[str, str]) -> list[str]:
     """A warning where the model was trained on some of these images."""
     known = set(bundle.seen)
-    seen = [key for key, digest in images.digests(manifest).items() if digest in known]
+    seen = [key for key, digest in digests.items() if digest in known]
     if not seen:
         return []
     return [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
@@ -31,6 +31,7 @@ class _Data(BaseModel):
     simulated: bool
     names_patients: bool = True
     n_patients: int
+    n_groups: int | None = None
 
 
 class _Model(BaseModel):
@@ -84,7 +85,7 @@ class FinishedRun:
         cases = {case.case_id: case for case in self.answers.manifest.cases}
         kept = tuple(cases[key] for key in case_ids)
         predictions = {case.case_id: self.answers.predictions[case.case_id] for case in kept}
-        return Assessment(self.answers.manifest.with_cases(kept), predictions, self.answers.threshold)
+        return replace(self.answers, manifest=self.answers.manifest.with_cases(kept), predictions=predictions)
 
 
 def read_run(folder: Path, *, name: str) -> FinishedRun:
@@ -112,7 +113,7 @@ def read_run(folder: Path, *, name: str) -> FinishedRun:
     threshold: Threshold = DEFAULT_THRESHOLD if evaluation.threshold is None else evaluation.threshold
     if evaluation.threshold_of_each_fold:
         threshold = answers.of_fold(evaluation.threshold_of_each_fold)
-    run = FinishedRun(name, evaluation, Assessment.of(manifest, answers.predictions, threshold))
+    run = FinishedRun(name, evaluation, Assessment.of(manifest, answers.predictions, threshold, answers.groups))
     _check_patients(run)
     _check_numbers(run)
     return run
@@ -131,12 +132,16 @@ def _evaluation(file: Path, name: str) -> Evaluation:
 
 def _check_patients(run: FinishedRun) -> None:
     """Intervals are drawn over patients, and no number tells when these are not those of the run."""
-    told, found = run.evaluation.data.n_patients, len({case.patient_id for case in run.answers.manifest.cases})
-    if told != found:
-        raise InputError(
-            f"{run.name}: its {EVALUATION} speaks of {told} patients and its {PREDICTIONS} of {found}. One of the two "
-            f"was changed, or an older version of Overread wrote them. {AGAIN}"
-        )
+    data = run.evaluation.data
+    for what, told, found in (
+        ("patients", data.n_patients, run.answers.n_patients),
+        ("groups", data.n_groups, run.answers.n_groups),
+    ):
+        if told != found:
+            raise InputError(
+                f"{run.name}: its {EVALUATION} speaks of {told} {what} and its {PREDICTIONS} of {found}. One of the "
+                f"two was changed, or an older version of Overread wrote them. {AGAIN}"
+            )
 
 
 def _check_numbers(run: FinishedRun) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from overread.data.fold import Fold
-from overread.data.groups import near_ties
+from overread.data.groups import near_ties, tied_patients
 from overread.data.leaks import EXACT, NearPairs, across_folds, between_splits, exact, near_pairs, refuse, tied
 from overread.data.manifest import Manifest, Problem, Split
 from overread.data.prepared import PreparedImages
@@ -28,6 +28,8 @@ class Parting:
         near: what else must be read before any number.
         kept_together: what was repaired, in a sentence; empty where nothing was.
         inner: index of a fold -> the parts of its training part, for "nested-k-fold".
+        groups: case id -> the patient as whom it counts in intervals: one for all who share a picture, also where
+            folds do not keep them on one side.
     """
 
     folds: Sequence[Fold]
@@ -36,6 +38,7 @@ class Parting:
     near: tuple[str, ...] = ()
     kept_together: str = ""
     inner: Mapping[int, Sequence[Fold]] = field(default_factory=dict)
+    groups: Mapping[str, str] = field(default_factory=dict)
 
 
 def part(recipe: Recipe, manifest: Manifest, whole: Manifest, images: PreparedImages, *, accept_leaks: bool) -> Parting:
@@ -56,7 +59,8 @@ def part(recipe: Recipe, manifest: Manifest, whole: Manifest, images: PreparedIm
     manifest = manifest.with_cases(tuple(sorted((*manifest.cases, *test), key=lambda case: case.case_id)))
     same = images.digests(manifest)
     near = near_pairs(manifest, images.facts, same)
-    ties, loose = _ties(recipe.data, manifest, same, near)
+    alike = near_ties(manifest.cases, same, near)
+    ties, loose = _ties(recipe.data, near, alike)
 
     def parted(ties: NearPairs) -> tuple[list[Fold], dict[int, list[Fold]]]:
         section, seed = recipe.data, recipe.seed
@@ -81,6 +85,7 @@ def part(recipe: Recipe, manifest: Manifest, whole: Manifest, images: PreparedIm
         near=(*loose, *_near(manifest, folds, near)),
         kept_together="" if recipe.data.scheme == "official" and exact(leaks) else _kept_together(manifest, same, ties),
         inner=inner,
+        groups=tied_patients(manifest.cases, same, alike),
     )
 
 
@@ -168,13 +173,10 @@ _IMPOSSIBLE = (
 )
 
 
-def _ties(
-    section: DataSection, manifest: Manifest, same: Mapping[str, str], near: NearPairs
-) -> tuple[NearPairs, tuple[str, ...]]:
-    """The near copies to keep on one side, and what must be said of others."""
+def _ties(section: DataSection, near: NearPairs, ties: NearPairs) -> tuple[NearPairs, tuple[str, ...]]:
+    """The near copies to keep on one side, of those that can be tied, and what must be said of others."""
     if section.near_copies == "apart" or section.scheme == "official":
         return (), ()
-    ties = near_ties(manifest.cases, same, near)
     loose = {key for pair in near for key in pair} - {key for pair in ties for key in pair}
     if not loose:
         return ties, ()

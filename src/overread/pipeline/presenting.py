@@ -51,7 +51,13 @@ def now() -> str:
 
 
 def reading_of(
-    case: Case, prediction: Prediction, manifest: Manifest, *, pixels: bool, fold: int | None = None
+    case: Case,
+    prediction: Prediction,
+    manifest: Manifest,
+    *,
+    pixels: bool,
+    fold: int | None = None,
+    group: str | None = None,
 ) -> Reading:
     """One case as the output formats want it; with its image as it was read, where pixels are needed."""
     image = None
@@ -66,6 +72,7 @@ def reading_of(
         case,
         case.case_id,
         fold=fold,
+        group=group,
         exclusive=manifest.task == "single-label",
         simulated=manifest.simulated,
         marks_lesions=manifest.marks_lesions,
@@ -355,7 +362,8 @@ def evaluation_json(
             "simulated": manifest.simulated,
             "split": split,
             "n_cases": len(manifest.cases),
-            "n_patients": len({case.patient_id for case in manifest.cases}),
+            "n_patients": assessment.n_patients,
+            "n_groups": assessment.n_groups,
             "names_patients": manifest.names_patients,
         },
         "scheme": scheme,
@@ -377,7 +385,20 @@ def readings_of(
     cases = {case.case_id: case for case in manifest.cases}
     for prediction in [*assessment.predictions.values(), *refused]:
         case = cases[prediction.case_id]
-        yield reading_of(case, prediction, manifest, pixels=False, fold=folds.get(case.case_id))
+        fold, group = folds.get(case.case_id), assessment.groups.get(case.case_id)
+        yield reading_of(case, prediction, manifest, pixels=False, fold=fold, group=group)
+
+
+def counted_words(assessment: Assessment) -> str:
+    """That patients who share a picture count as one, where there are such."""
+    if assessment.n_groups == assessment.n_patients:
+        return ""
+    manifest = assessment.manifest
+    who = "Patients" if manifest.names_patients else f"{manifest.unit.capitalize()}s"
+    shared = "the same picture, or nearly the same," if manifest.unit == "image" else "all measurements"
+    return (
+        f"{who} that share {shared} count as one in every interval: {assessment.n_patients} as {assessment.n_groups}."
+    )
 
 
 def warnings_of(refused: Sequence[Prediction], manifest: Manifest) -> list[str]:
