@@ -94,12 +94,14 @@ def written(
     warnings: Sequence[str] = (),
     level: float = 0.95,
     groups: dict[str, str] | None = None,
+    thresholds: Sequence[float] = (0.4, 0.6),
+    repeated: bool = False,
 ) -> Path:
-    """A run of two folds, as a training writes it."""
+    """A run of some folds, as a training writes it; `repeated`: every case is tested by two of them."""
     folder.mkdir(parents=True)
-    folds = {case.case_id: number % 2 for number, case in enumerate(manifest.cases)}
-    thresholds = {0: 0.4, 1: 0.6}
-    own = {key: thresholds[fold] for key, fold in folds.items()}
+    folds = {case.case_id: number % len(thresholds) for number, case in enumerate(manifest.cases)}
+    own = {key: (thresholds[fold] + repeated * thresholds[fold - 1]) / (1 + repeated) for key, fold in folds.items()}
+    folds = {} if repeated else folds
     refused = [one for one in predictions if one.refused is not None]
     assessment = Assessment.of(manifest, predictions, own if manifest.marks_lesions else 0.5, groups)
     estimates = assessment.estimates(EvaluationSection(draws=100, level=level), seed=7)
@@ -109,8 +111,9 @@ def written(
     write_json(
         folder / "evaluation.json",
         presenting.evaluation_json(
-            assessment, estimates, split=None, scheme="two folds", threshold=0.5, thresholds_of_folds=thresholds,
-            warnings=warnings, refused=refused, bundle_id="b", model=MODEL,
+            assessment, estimates, split=None, scheme="two folds", threshold=0.5,
+            thresholds_of_folds=dict(enumerate(thresholds)), warnings=warnings, refused=refused,
+            bundle_id="b", model=MODEL,
         ),
     )  # fmt: skip
     return folder
@@ -239,6 +242,32 @@ def test_what_any_run_found_to_be_copies_is_drawn_together(image: ImageRef, tmp_
     assert pipeline.compare(runs, tmp_path / "out").n_groups == 10
 
 
+@pytest.mark.parametrize("task", TASKS)
+def test_a_run_with_repeated_folds_is_compared(task: Task, image: ImageRef, tmp_path: Path) -> None:
+    manifest = data_set(task, image)
+    runs = [
+        written(tmp_path / str(n), manifest, answers_to(manifest, n), thresholds=(0.3, 0.5, 0.9), repeated=n > 0)
+        for n in range(2)
+    ]
+    made = pipeline.compare(runs, tmp_path / "out")
+    for run, folder in zip((made.reference, made.rivals[0].run), runs, strict=True):
+        assert {key: estimate.as_json() for key, estimate in run.estimates.items()} == told(folder)
+
+
+def test_equal_marks_that_count_from_other_scores_are_not_the_same_answers(image: ImageRef, tmp_path: Path) -> None:
+    manifest = data_set("boxes", image)
+    said = answers_to(manifest, 1)
+    runs = [written(tmp_path / f"{at}", manifest, said, thresholds=(at,)) for at in (0.3, 0.7)]
+    rows = {row.key: row for row in pipeline.compare(runs, tmp_path / "out").rivals[0].differences}
+    fewer = rows["false_marks", None]
+    assert fewer.value
+    assert fewer.low is not None
+    assert fewer.high is not None
+    assert fewer.low < fewer.value < fewer.high < 0
+    assert {rows["marks_found", None].verdict, fewer.verdict} == {"worse", "better"}
+    assert "the same" not in {row.verdict for row in rows.values()}
+
+
 def fewer_classes(manifest: Manifest) -> Manifest:
     return manifest.with_classes((*CLASSES, "scar"), task=manifest.task)
 
@@ -318,7 +347,7 @@ def edited(run: Path, change: Callable[[list[dict[str, str]]], object], *, witho
         ("multi-label", lambda rows: rows[0].update(truth_cyst="2"), "holds '2' as truth_cyst"),
         ("masks", lambda rows: rows[0].update(mask='{"size": [9, 9], "counts": "zzz"}'), "as mask of the case 'c00'"),
         ("masks", lambda rows: rows[0].update(mask=""), "holds '' as mask"),
-        ("boxes", lambda rows: rows[0].update(fold="7"), "holds '7' as fold"),
+        ("boxes", lambda rows: rows[0].update(threshold="high"), "holds 'high' as threshold of the case 'c00'"),
         ("boxes", lambda rows: rows.pop(0), "One of the two was changed"),
         ("single-label", lambda rows: rows[0].update(patient_id="c00"), "speaks of 12 patients and its .* of 13"),
     ],

@@ -64,10 +64,11 @@ def write_predictions_csv(path: Path, readings: Sequence[Reading]) -> Path:
 
     A model that marks gets one row a mark: `kind` is "predicted", or "truth" for a true mark, or "no marks" for an
     image that has neither, or "refused"; and one row an image and class of kind "highest mark": the score of the
-    highest mark of the class, also of one too low to be shown, and 0 where there is none. Boxes are edges in pixels of
-    the original grid. `truth_iou` is the highest overlap of a predicted mark with a true mark of its label (of the
-    masks where both have one, else of the boxes); it is empty where the truth is not known. `mask` is COCO's RLE
-    as JSON, so that numbers that rest on masks can be computed again from the table.
+    highest mark of the class, also of one too low to be shown, and 0 where there is none. From the score `threshold`
+    on a mark of this image counted. Boxes are edges in pixels of the original grid. `truth_iou` is the highest overlap
+    of a predicted mark with a true mark of its label (of the masks where both have one, else of the boxes); it is empty
+    where the truth is not known. `mask` is COCO's RLE as JSON, so that numbers that rest on masks can be computed again
+    from the table.
 
     Raises:
         InputError: where two readings give scores to different classes, or a score is not a number.
@@ -246,11 +247,11 @@ def _quality(reading: Reading) -> dict[str, float]:
 
 
 def _mark_table(readings: Sequence[Reading]) -> tuple[list[str], list[Row]]:
-    columns = [*_WHO, "kind", "label", "score"]
+    columns = [*_WHO, "threshold", "kind", "label", "score"]
     columns += ["left", "top", "right", "bottom", "area_px", "mask", "truth_iou", "refused"]
     rows: list[Row] = []
     for reading in readings:
-        who, truth = _who(reading), reading.true_marks
+        who, truth = {**_who(reading), "threshold": reading.threshold}, reading.true_marks
         found: list[Row] = []
         for mark in reading.marks:
             score = None if mark.score is None else _number(mark.score, reading)

@@ -61,15 +61,16 @@ class Answers:
         """Case id -> the patient as whom it counts."""
         return {key: rows[0]["group"] for key, rows in self._rows.items()}
 
-    def of_fold(self, values: Sequence[float]) -> dict[str, float]:
-        """Case id -> the value of the fold that tested the case."""
-        return {key: self._read(lambda fold: values[int(fold)], rows[0], "fold") for key, rows in self._rows.items()}
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """Case id -> the score from which a mark counted; only of marks."""
+        return {key: self._read(float, rows[0], "threshold") for key, rows in self._rows.items()}
 
     @cached_property
     def _columns(self) -> list[str]:
-        columns = ["case_id", "patient_id", "group", "fold", "refused"]
+        columns = ["case_id", "patient_id", "group", "refused"]
         if self._task in ("boxes", "masks"):
-            columns += ["kind", "label", "score", "left", "top", "right", "bottom"]
+            columns += ["threshold", "kind", "label", "score", "left", "top", "right", "bottom"]
             return columns + (["mask"] if self._task == "masks" else [])
         columns += ["truth"] if self._task == "single-label" else [f"truth_{name}" for name in self._classes]
         return columns + [f"score_{name}" for name in self._classes]

@@ -48,8 +48,6 @@ class Evaluation(BaseModel):
     version: Literal[1]
     data: _Data
     scheme: str
-    threshold: float | None
-    threshold_of_each_fold: tuple[float, ...] | None = None
     bundle: str | None = None
     model: _Model = _Model()
     warnings: tuple[str, ...]
@@ -110,9 +108,7 @@ def read_run(folder: Path, *, name: str) -> FinishedRun:
         raise InputError(f"{name}: it answers with {data.task}; labels and marks are what runs are compared by.")
     answers = Answers(name, folder / PREDICTIONS, data.task, data.classes)
     manifest = Manifest(data.name, "run", data.task, data.classes, tuple(answers.cases))
-    threshold: Threshold = DEFAULT_THRESHOLD if evaluation.threshold is None else evaluation.threshold
-    if evaluation.threshold_of_each_fold:
-        threshold = answers.of_fold(evaluation.threshold_of_each_fold)
+    threshold: Threshold = answers.thresholds if manifest.marks_lesions else DEFAULT_THRESHOLD
     run = FinishedRun(name, evaluation, Assessment.of(manifest, answers.predictions, threshold, answers.groups))
     _check_patients(run)
     _check_numbers(run)

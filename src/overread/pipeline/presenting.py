@@ -58,6 +58,7 @@ def reading_of(
     pixels: bool,
     fold: int | None = None,
     group: str | None = None,
+    threshold: float | None = None,
 ) -> Reading:
     """One case as the output formats want it; with its image as it was read, where pixels are needed."""
     image = None
@@ -73,6 +74,7 @@ def reading_of(
         case.case_id,
         fold=fold,
         group=group,
+        threshold=threshold,
         exclusive=manifest.task == "single-label",
         simulated=manifest.simulated,
         marks_lesions=manifest.marks_lesions,
@@ -385,8 +387,15 @@ def readings_of(
     cases = {case.case_id: case for case in manifest.cases}
     for prediction in [*assessment.predictions.values(), *refused]:
         case = cases[prediction.case_id]
-        fold, group = folds.get(case.case_id), assessment.groups.get(case.case_id)
-        yield reading_of(case, prediction, manifest, pixels=False, fold=fold, group=group)
+        yield reading_of(
+            case,
+            prediction,
+            manifest,
+            pixels=False,
+            fold=folds.get(case.case_id),
+            group=assessment.groups.get(case.case_id),
+            threshold=assessment.threshold_of(case.case_id) if manifest.marks_lesions else None,
+        )
 
 
 def counted_words(assessment: Assessment) -> str:
