@@ -50,13 +50,13 @@ def compared(
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        ([difference("auroc", 0.05)], "'new' is better than 'old', by more than chance"),
+        ([difference("auroc", 0.05)], "By AUROC, 'new' is better than 'old', by more than chance"),
         ([difference("auroc", -0.05)], "'new' is worse than 'old', by more than chance"),
-        ([difference("auroc", 0.02)], "No difference between 'new' and 'old' was shown: what there is could be chance"),
+        ([difference("auroc", 0.02)], "By AUROC, no difference between 'new' and 'old' was shown: what there is could"),
         ([difference("auroc", 0.0, reach=0.0)], "'new' gives the same answers as 'old'"),
-        ([replace(difference("auroc", 0.0), low=None)], "No difference between 'new' and 'old' was seen"),
+        ([replace(difference("auroc", 0.0), low=None)], "By AUROC, no difference between 'new' and 'old' was seen"),
         ([difference("auroc", None)], "cannot be said from these images"),
-        ([difference("marks_found", 0.1), difference("false_marks", -0.5)], "'new' is better than 'old'"),
+        ([difference("marks_found", 0.1), difference("false_marks", -0.5)], "and the false marks, 'new' is better"),
         ([difference("marks_found", 0.1), difference("false_marks", 0.5)], "better than 'old' in one thing and worse"),
         ([difference("marks_found", 0.01), difference("false_marks", 0.5)], "'new' is worse than 'old'"),
     ],
@@ -67,6 +67,16 @@ def test_the_first_sentence_says_who_is_better_and_whether_it_could_be_chance(
     made = compared(*rows, task="boxes" if rows[0].metric == "marks_found" else "single-label")
     assert said in lead_words(made, made.rivals[0])
     assert render_comparison(made, b"").index(said.replace("'", "&#39;")) < render_comparison(made, b"").index("<h2")
+
+
+def test_the_first_words_deny_no_difference_that_the_table_shows() -> None:
+    ill, well = (difference("sensitivity", value, name=name) for value, name in ((-0.1, "ill"), (0.01, "well")))
+    made = compared(difference("auroc", 0.01), difference("accuracy", 0.08), difference("brier", 0.2), ill, well)
+    said = lead_words(made, made.rivals[0])
+    assert said.startswith("By AUROC, no difference between 'new' and 'old' was shown: what there is could be chance.")
+    assert said.endswith("Of the other numbers, 'new' is better in accuracy and worse in Brier score, ill called so.")
+    alone = compared(difference("auroc", 0.01), difference("accuracy", 0.01))
+    assert "other" not in lead_words(alone, alone.rivals[0])
 
 
 def test_a_doctor_reads_how_many_of_each_class_are_called_so() -> None:

@@ -10,6 +10,7 @@ from overread.export.comparison import ComparedRun, Comparison, Rival
 from overread.export.wording import (
     decides,
     estimate_words,
+    is_mean_of_classes,
     level_words,
     metric_words,
     name_words,
@@ -19,6 +20,9 @@ from overread.export.wording import (
 
 FIRST = {"labels": ("auroc",), "marks": ("marks_found", "false_marks")}
 """The numbers, over all classes, from which it is said which run is better."""
+
+BY = {"labels": "By AUROC", "marks": "By the marks found and the false marks"}
+"""The same in words."""
 
 MOST_CLASSES = 12
 """Classes whose first numbers are shown beside those over all classes."""
@@ -51,17 +55,44 @@ def verdict_of(rows: Sequence[Difference]) -> Verdict | None:
 
 
 def lead_words(comparison: Comparison, rival: Rival) -> str:
-    """Which run is better, in one sentence."""
+    """Which run is better, by which number, and which other numbers say something else or more."""
+    verdict = verdict_of(first_of(comparison, rival))
+    if verdict == "the same":
+        return _verdict_words(verdict, comparison, rival)
+    by = BY["marks" if comparison.marks_lesions else "labels"]
+    others = []
+    for word in ("better", "worse"):
+        names = [_short_words(row, rival.run) for row in _others(comparison, rival) if row.verdict == word]
+        others += [f"{word} in {', '.join(names)}"] if names else []
+    more = f" Of the other numbers, '{rival.run.name}' is {' and '.join(others)}." if others else ""
+    return f"{by}, {_verdict_words(verdict, comparison, rival)}{more}"
+
+
+def _others(comparison: Comparison, rival: Rival) -> list[Difference]:
+    """What is shown beside the first numbers."""
+    first = first_of(comparison, rival)
+    rows = [*shown_rows(comparison, rival), *_called_rows(comparison, rival)]
+    return [row for row in rows if row not in first]
+
+
+def _short_words(row: Difference, run: ComparedRun) -> str:
+    name = metric_words(row.metric)
+    if row.class_name is None:
+        return f"mean {name}" if is_mean_of_classes(run.estimates[row.key]) else name
+    return f"{row.class_name} called so" if row.metric == "sensitivity" else f"{name} of {row.class_name}"
+
+
+def _verdict_words(verdict: Verdict | None, comparison: Comparison, rival: Rival) -> str:
     one, two = f"'{rival.run.name}'", f"'{comparison.reference.name}'"
     return {
         "better": f"{one} is better than {two}, by more than chance among the patients explains.",
         "worse": f"{one} is worse than {two}, by more than chance among the patients explains.",
-        "could be chance": f"No difference between {one} and {two} was shown: what there is could be chance.",
-        "no difference seen": f"No difference between {one} and {two} was seen.",
+        "could be chance": f"no difference between {one} and {two} was shown: what there is could be chance.",
+        "no difference seen": f"no difference between {one} and {two} was seen.",
         "the same": f"{one} gives the same answers as {two}.",
-        "undefined": f"Whether {one} or {two} is better cannot be said from these images.",
+        "undefined": f"whether {one} or {two} is better cannot be said from these images.",
         None: f"{one} is better than {two} in one thing and worse in another.",
-    }[verdict_of(first_of(comparison, rival))]
+    }[verdict]
 
 
 def first_words(comparison: Comparison, rival: Rival) -> list[str]:
@@ -76,9 +107,18 @@ def first_words(comparison: Comparison, rival: Rival) -> list[str]:
     return numbers + [
         f"Of {row.n_positive} {row.class_name}, {one.name} calls {_hits(one, row)} so, {two.name} {_hits(two, row)}: "
         f"{row.verdict}."
+        for row in _called_rows(comparison, rival)
+    ]
+
+
+def _called_rows(comparison: Comparison, rival: Rival) -> list[Difference]:
+    """How many images of each class are called so, of a few classes that exclude each other."""
+    if comparison.task != "single-label" or len(comparison.classes) > MOST_CLASSES:
+        return []
+    return [
+        row
         for row in rival.differences
         if row.metric == "sensitivity" and row.class_name is not None and row.value is not None
-        if comparison.task == "single-label" and len(comparison.classes) <= MOST_CLASSES
     ]
 
 
