@@ -9,6 +9,8 @@ from sklearn.metrics import roc_auc_score
 
 from overread.data.manifest import Case, ImageRef, Manifest
 from overread.errors import TruthAbsent
+from overread.evaluation.metric import metrics_of
+from overread.evaluation.restoration import NOISE_LEVELS, RestorationQuestion, quality_name
 from overread.evaluation.section import EvaluationSection
 from overread.finding import Finding, Mask, Prediction, Region
 from overread.inference.assessment import DEFAULT_THRESHOLD, Assessment
@@ -135,6 +137,19 @@ def test_copies_under_other_names_make_no_interval_narrower(task) -> None:
     loose = Assessment.of(copies, said_again, 0.5).estimates(QUICK, seed=1)
     rows = [(row, two) for row, (_, two) in zip(loose, pairs, strict=True) if row.low is not None]
     assert task == "boxes" or any(row.high - row.low < two.high - two.low for row, two in rows)
+
+
+def test_an_epoch_of_a_model_that_restores_is_judged_by_its_mean_ssim() -> None:
+    rng = np.random.default_rng(1)
+    names = [one.name for one in metrics_of(RestorationQuestion)]
+    answers = [
+        Prediction(key, quality={quality_name(name, noise): rng.random() for name in names for noise in NOISE_LEVELS})
+        for key in "abc"
+    ]
+    found = Assessment.of(set_of(*map(case, "abc"), task="reconstruction"), answers, 0.5)
+    rows = {(row.metric, row.subgroup): row.value for row in found.estimates(QUICK, seed=0)}
+    assert found.judged() == pytest.approx(rows["ssim", None])
+    assert Assessment.of(found.manifest, [], 0.5).judged() is None
 
 
 def _marked(task="masks") -> Assessment:
