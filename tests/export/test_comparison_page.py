@@ -1,5 +1,6 @@
 """What a reader of a comparison sees first, and what cannot deceive him."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from io import BytesIO
@@ -41,7 +42,8 @@ def compared(
     old = run("old", *(number(row.metric, 0.8, row.class_name) for row in rows))
     new = run(name, *(number(row.metric, 0.8 + (row.value or 0), row.class_name) for row in rows), seconds=150.0)
     return Comparison(
-        created="2026-11-23T10:00:00+00:00", data="lesions", task=task, classes=tuple(classes), fingerprint="f" * 64,  # type: ignore[arg-type]
+        created="2026-11-23T10:00:00+00:00", unit="image", data="lesions", task=task,  # type: ignore[arg-type]
+        classes=tuple(classes), fingerprint="f" * 64,
         simulated=False, names_patients=True, n_cases=120, n_patients=80, n_groups=80, left_out=0,
         level=0.95, draws=1000, seed=1, reference=old, rivals=[Rival(new, rows)], warnings=[],
     )  # fmt: skip
@@ -104,6 +106,15 @@ def test_the_terminal_shows_both_numbers_the_difference_and_what_the_models_cost
     assert "1 min 0 s" in table["training time"]
     assert table["training time"].endswith("2.5 times")
     assert lines[-1] == "120 images of 80 patients that both runs answered. In brackets are 95% intervals."
+
+
+def test_of_a_table_rows_are_compared_and_no_images() -> None:
+    made = replace(compared(difference("auroc", None)), unit="row", names_patients=False)
+    page = render_comparison(made, b"")
+    words = re.sub("<[^>]*>", " ", re.sub("<style>.*?</style>", "", page, flags=re.DOTALL))
+    assert not re.search("image|scanner", words)
+    assert "120 rows, patients not named, that both runs answered" in words
+    assert "120 rows" in comparison_lines(made)[-1]
 
 
 def test_a_cost_that_was_not_kept_is_not_invented() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from overread.data.manifest import Task
 from overread.evaluation.comparison import Difference, Key
@@ -58,6 +59,7 @@ class Comparison:
 
     Args:
         created: when, as ISO 8601.
+        unit: what a case is called: an "image", or a "row" of measurements.
         data: the name of the data set.
         task: what the answers are about.
         classes: all that the models know.
@@ -77,6 +79,7 @@ class Comparison:
     """
 
     created: str
+    unit: Literal["image", "row"]
     data: str
     task: Task
     classes: tuple[str, ...]

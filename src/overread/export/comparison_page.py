@@ -53,7 +53,7 @@ def render_comparison(comparison: Comparison, picture: bytes) -> str:
         basis=basis_words(comparison),
         picture=f"data:image/png;base64,{base64.b64encode(picture).decode()}",
         methods=list(_methods(comparison)),
-        limits=[*_limits(comparison), *LIMITS],
+        limits=[*_limits(comparison), *(limit.format(unit=comparison.unit) for limit in LIMITS)],
         footer=NOT_FOR_DIAGNOSIS,
     )
 
@@ -144,7 +144,7 @@ def _simulated(comparison: Comparison) -> Iterator[str]:
 
 def _methods(comparison: Comparison) -> Iterator[str]:
     level = level_words(comparison.level)
-    drawn = "patients" if comparison.names_patients else "images"
+    drawn = "patients" if comparison.names_patients else f"{comparison.unit}s"
     tied = " (those that share a picture together)" if comparison.n_groups < comparison.n_patients else ""
     yield (
         f"Differences are the run's number minus that of '{comparison.reference.name}'. Their {level} intervals come "
@@ -157,7 +157,7 @@ def _methods(comparison: Comparison) -> Iterator[str]:
     if any(row.test is not None for rival in comparison.rivals for row in rival.differences):
         yield (
             "p of an AUROC is that of DeLong's test (DeLong 1988; Sun and Xu 2014): how often chance alone would part "
-            "two equally good models as far or farther. It counts images"
+            f"two equally good models as far or farther. It counts {comparison.unit}s"
             + (
                 "; as patients have several here, or copies are among them, it is too small."
                 if comparison.n_groups < comparison.n_cases
@@ -177,6 +177,6 @@ def _limits(comparison: Comparison) -> Iterator[str]:
     )
     if not comparison.names_patients:
         yield (
-            "The data set names no patients, so each image counts as a patient of its own, but for copies. Where "
-            "patients have several images, the intervals are too narrow and p too small."
+            f"The data set names no patients, so each {comparison.unit} counts as a patient of its own, but for "
+            f"copies. Where patients have several {comparison.unit}s, the intervals are too narrow and p too small."
         )

@@ -71,6 +71,7 @@ def _as_json(comparison: Comparison) -> dict[str, Any]:
         "created": comparison.created,
         "data": {
             "name": comparison.data,
+            "unit": comparison.unit,
             "task": comparison.task,
             "classes": list(comparison.classes),
             "fingerprint_of_truth": comparison.fingerprint,

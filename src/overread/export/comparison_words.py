@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import floor, log10
 
 from overread.evaluation.comparison import Difference, Verdict
 from overread.evaluation.estimate import Estimate
@@ -27,14 +28,14 @@ BY = {"labels": "By AUROC", "marks": "By the marks found and the false marks"}
 MOST_CLASSES = 12
 """Classes whose first numbers are shown beside those over all classes."""
 
-LIMITS = (
+LIMITS: tuple[str, ...] = (
     "'Could be chance' does not say that two runs are equally good. The interval says how much better or worse the one "
     "may be.",
     "The intervals say what drawing other patients of the same kind would change. They do not cover chance in "
     "training: the same recipe, trained again with another seed, gives somewhat other numbers.",
-    "Who tries many runs on the same images and keeps the best finds it better than it is. Measure the chosen one on "
-    "images that had no part in the choice.",
-    "The numbers hold for images like these; other hospitals, scanners and patients can differ.",
+    "Who tries many runs on the same {unit}s and keeps the best finds it better than it is. Measure the chosen one on "
+    "{unit}s that had no part in the choice.",
+    "The numbers hold for {unit}s like these; other hospitals, devices and patients can differ.",
     "Times were taken on whatever machine trained; they can be compared where both runs had the same machine to "
     "themselves.",
 )
@@ -90,7 +91,7 @@ def _verdict_words(verdict: Verdict | None, comparison: Comparison, rival: Rival
         "could be chance": f"no difference between {one} and {two} was shown: what there is could be chance.",
         "no difference seen": f"no difference between {one} and {two} was seen.",
         "the same": f"{one} gives the same answers as {two}.",
-        "undefined": f"whether {one} or {two} is better cannot be said from these images.",
+        "undefined": f"whether {one} or {two} is better cannot be said from these {comparison.unit}s.",
         None: f"{one} is better than {two} in one thing and worse in another.",
     }[verdict]
 
@@ -172,7 +173,7 @@ def basis_words(comparison: Comparison) -> str:
     patients = patients_words(comparison.n_patients, comparison.n_groups, named=named) + ("" if named else ",")
     runs = "both runs" if len(comparison.rivals) == 1 else f"all {len(comparison.rivals) + 1} runs"
     return (
-        f"{comparison.n_cases} images{patients} that {runs} answered. "
+        f"{comparison.n_cases} {comparison.unit}s{patients} that {runs} answered. "
         f"In brackets are {level_words(comparison.level)} intervals."
     )
 
@@ -208,8 +209,19 @@ def cost_rows(reference: ComparedRun, run: ComparedRun) -> Iterator[tuple[str, s
         ("parameters of a network", count_words, reference.n_parameters, run.n_parameters),
         ("weights on the disk", bytes_words, reference.weights_bytes, run.weights_bytes),
     ):
-        times = "" if not one or not two else "the same" if one == two else f"{two / one:.2g} times"
-        yield what, words(one), words(two), times
+        yield what, words(one), words(two), times_words(one, two) if one and two else ""
+
+
+def times_words(one: float, two: float) -> str:
+    """How many times as much `two` is.
+
+    >>> times_words(2, 5), times_words(3, 300), times_words(812, 11_234_567), times_words(81_200, 1), times_words(2, 2)
+    ('2.5 times', '100 times', '13,836 times', '0.000012 times', 'the same')
+    """
+    if one == two:
+        return "the same"
+    digits = max(0, 1 - floor(log10(two / one)))
+    return f"{two / one:,.{digits}f} times"
 
 
 def seconds_words(seconds: float | None) -> str:

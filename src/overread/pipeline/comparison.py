@@ -62,6 +62,7 @@ def compare_runs(folders: Sequence[Path], out: Path, *, progress: Progress) -> C
     data = runs[0].evaluation.data
     comparison = Comparison(
         created=presenting.now(),
+        unit=data.unit,
         data=data.name,
         task=data.task,
         classes=data.classes,
@@ -179,17 +180,18 @@ def _compared(run: FinishedRun, drawn: Sequence[Measured], *, whole: bool, level
 def _warnings(runs: Sequence[FinishedRun], case_ids: Sequence[str]) -> list[str]:
     """What must be read before any number."""
     said = [f"{run.name}: {warning}" for run in runs for warning in run.evaluation.warnings]
+    unit = runs[0].evaluation.data.unit
     everybody = set.union(*(run.case_ids for run in runs))
     if left_out := len(everybody) - len(case_ids):
         lacking = ", ".join(f"{run.name} lacks {n}" for run in runs if (n := len(everybody - run.case_ids)))
         said.append(
-            f"{left_out} of {len(everybody)} images were not answered by all runs ({lacking}) and are in none of the "
+            f"{left_out} of {len(everybody)} {unit}s were not answered by all runs ({lacking}) and are in none of the "
             "numbers"
         )
     names, prints = ({getattr(run.evaluation.data, key) for run in runs} for key in ("name", "fingerprint"))
     if len(prints) > 1 and (not left_out or len(names) > 1):  # fewer cases alone make another fingerprint
         said.append(
             "The runs were measured on data sets that are not equal to the last byte. Names, truth and patients of the "
-            "compared images are the same; make sure that the images are those of the same examinations"
+            f"compared {unit}s are the same; make sure that they are those of the same examinations"
         )
     return said

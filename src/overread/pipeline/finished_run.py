@@ -26,6 +26,7 @@ _ROUNDING = 1e-9
 class _Data(BaseModel):
     name: str
     task: Task
+    unit: Literal["image", "row"] = "image"
     classes: tuple[str, ...]
     fingerprint: str
     simulated: bool

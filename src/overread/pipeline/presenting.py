@@ -359,6 +359,7 @@ def evaluation_json(
             "name": manifest.name,
             "source": manifest.source,
             "task": manifest.task,
+            "unit": manifest.unit,
             "classes": list(manifest.classes),
             "fingerprint": manifest.fingerprint,
             "simulated": manifest.simulated,
