@@ -41,7 +41,9 @@ def for_volumes(look: Look, manifest: Manifest, machine: Machine) -> tuple[str, 
         ('backbone = "resnet10"', "small enough to train without a graphics card")
         if small
         else ('backbone = "resnet18"', f"as large as {machine.card} trains in good time"),
-        ("width = 0.25", "likewise; on 1,286 volumes it was as good as twice the width, in a third of the time") if small else ("width = 1.0", "likewise"),
+        ("width = 0.25", "likewise; on 1,286 volumes as good as twice the width, in a third of the time")
+        if small
+        else ("width = 1.0", "likewise"),
         ('weights = "none"', "there are none at hand for volumes"),
     ]
     if family == "lstm":
