@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter
 
 from overread.data.manifest import Task
+from overread.data.prepared import IMAGES_A_CASE
 from overread.errors import BundleError, InputError, OutputExists
 from overread.image import Axes
 from overread.preprocessing.learned import DenoiseLearned
@@ -162,6 +163,11 @@ class Bundle:
     def unit(self) -> Literal["image", "row"]:
         """What people are told that it answers to."""
         return "row" if self.measurements else "image"
+
+    @property
+    def of_several(self) -> bool:
+        """Whether its cases had several images, so that one flat image by itself is no case to it."""
+        return IMAGES_A_CASE in self.image_facts
 
     def recipe_of(self, record: FoldRecord) -> Recipe:
         """By which the network of one fold was made: the recipe, with what a search chose for it.

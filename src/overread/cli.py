@@ -436,7 +436,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_bundle(read)
     read.add_argument(
-        "images", type=Path, nargs="+", metavar="IMAGE", help="an image, or a folder of them; of rows: a table"
+        "images", type=Path, nargs="+", metavar="IMAGE", help="an image, a folder, or a table of rows or sequences"
     )
     read.add_argument("--out", type=Path, required=True, metavar="OUT", help="folder of the readings")
     _add_device(read)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import platformdirs
@@ -24,6 +24,9 @@ from overread.preprocessing.step import Step, prepare, settings_of
 from overread.preprocessing.step import steps as steps_catalogue
 from overread.provenance import digest_of
 from overread.writing import whole, write_whole
+
+IMAGES_A_CASE: Final = "images a case"
+"""What is said of a data set, and so of a model, whose cases have several images each."""
 
 _VERSION = 2  # raise it when what is kept, or what a step does, changes
 
@@ -123,7 +126,7 @@ class PreparedImages:
         kinds = Counter({1: "grey", 3: "colour"}.get(facts.channels, f"{facts.channels} channels") for facts in known)
         shown = [f"{size} ({count})" for size, count in sizes[:4]]
         lengths = sorted(len(case.images) for case in manifest.cases)
-        several = {"images a case": f"{lengths[0]} to {lengths[-1]}, as one sequence"} if lengths[-1] > 1 else {}
+        several = {IMAGES_A_CASE: f"{lengths[0]} to {lengths[-1]}, as one sequence"} if lengths[-1] > 1 else {}
         return several | {
             "image size": ", ".join(shown) + (f" and {len(sizes) - 4} more" if len(sizes) > 4 else ""),
             "image kind": ", ".join(f"{kind} ({count})" for kind, count in kinds.most_common()),

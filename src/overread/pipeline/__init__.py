@@ -283,7 +283,8 @@ def read(
 
     Args:
         bundle: its folder, or the folder of its run.
-        images: files, or folders of files; for a model of measurements: tables, or folders of tables.
+        images: files, or folders of files; for a model of measurements: tables, or folders of tables; for one of
+            volumes and sequences also a table that says which files are one examination.
         out: a new or empty folder for `predictions.json`, the overlays and `report.html`.
         device: "auto", "cpu" or "cuda".
         precision: "float32" or "bf16"; None answers as the model was measured.

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Mapping, Sequence, Set
+from contextlib import suppress
 from pathlib import Path
 
-from overread import io
 from overread.bundle import Bundle
+from overread.data.inputs import as_read
 from overread.data.manifest import Case, ImageRef
-from overread.data.sources.files import case_ids, is_image, walk
+from overread.data.sources.files import case_ids
 from overread.data.sources.headers import is_simulated
 from overread.errors import InputError, UnreadableImage
 from overread.export.content import ReportContent
@@ -20,9 +20,12 @@ from overread.export.report import write_report
 from overread.export.tables import write_frame_scores_csv, write_predictions_json
 from overread.export.wording import first_names
 from overread.finding import Prediction
+from overread.image import Image
 from overread.inference.predictor import FreshImages
 from overread.pipeline import presenting
 from overread.pipeline.denoisers import load_with_denoisers
+from overread.pipeline.given import given
+from overread.preprocessing.step import Step
 from overread.progress import Progress
 from overread.provenance import digest_of, environment
 from overread.training.computing import Precision
@@ -45,19 +48,23 @@ def read_images(
     Raises:
         InputError: no image was named.
     """
-    named, left_out = _named(paths)
-    ids = case_ids(named)
-    cases = [Case(ids[name], ids[name], (ImageRef(file),)) for name, file in named.items()]
-    ensemble, images = load_with_denoisers(bundle, weights, device=device, precision=precision), FreshImages()
-    answers = progress.track(ensemble.predict(cases, images), what="reading", total=len(cases))
+    named = given(paths, tables=bundle.axes == 3)
+    ids = case_ids([*named.images, *named.refused])
+    cases = {ids[name]: Case(ids[name], ids[name], tuple(map(ImageRef, files))) for name, files in named.images.items()}
+    images = _Whole(set(named.lone)) if bundle.of_several else FreshImages()
+    ensemble = load_with_denoisers(bundle, weights, device=device, precision=precision)
+    answers = progress.track(ensemble.predict(list(cases.values()), images), what="reading", total=len(cases))
     predictions = [presenting.shown_marks(answer, bundle.threshold) for answer in answers]
     seen = set(bundle.seen)
     learned_from = {
-        case.case_id
-        for case, prediction in zip(cases, predictions, strict=True)
-        if prediction.refused is None and digest_of([images.digests[ref] for ref in case.images]) in seen
+        one.case_id
+        for one in predictions
+        if one.refused is None and digest_of([images.digests[ref] for ref in cases[one.case_id].images]) in seen
     }
-    readings = _Readings(bundle, list(named.items()), predictions, learned_from)
+    predictions += [
+        Prediction(ids[name], refused=why, bundle_id=bundle.bundle_id) for name, why in named.refused.items()
+    ]
+    readings = _Readings(bundle, cases, {case_id: name for name, case_id in ids.items()}, predictions, learned_from)
     rows = readings.without_pixels()
     write_predictions_json(folder / "predictions.json", rows)
     write_frame_scores_csv(folder / "frame_scores.csv", rows)
@@ -74,7 +81,7 @@ def read_images(
         commonest=presenting.commonest_class(bundle),
         readings=readings,
         environment=environment(),
-        warnings=[*_learned_from_words(learned_from, ids), *_left_out_words(left_out)],
+        warnings=[*_learned_from_words(learned_from, ids), *named.warnings],
         notes=[bundle.intended_use],
         restores=bundle.task == "reconstruction",
     )
@@ -84,18 +91,48 @@ def read_images(
     return predictions
 
 
+class _Whole(FreshImages):
+    """Images for a model whose cases had several: one that lies alone is part of a case, and no case.
+
+    Args:
+        lone: files that are tied to no others.
+    """
+
+    def __init__(self, lone: Set[Path]) -> None:
+        super().__init__()
+        self._lone = lone
+
+    def get(self, ref: ImageRef, steps: Sequence[Step]) -> Image:
+        """The image after `steps`.
+
+        Raises:
+            UnreadableImage: the file cannot be read.
+            InputError: a flat image that is tied to no others.
+        """
+        image = super().get(ref, steps)
+        if ref.path in self._lone and image.pixels.ndim == 3:
+            raise InputError(
+                f"{image.source.name}: the cases that this model learned from have several images or slices each; this "
+                "is one flat image alone. Read a table that names, in columns 'file', 'case' and 'order', the images "
+                "of each examination, or a file that holds all of its slices."
+            )
+        return image
+
+
 class _Readings(Sequence[Reading]):
     """Readings whose pixels are read when they are looked at, so that a thousand images fit into memory."""
 
     def __init__(
         self,
         bundle: Bundle,
-        named: Sequence[tuple[str, Path]],
+        cases: Mapping[str, Case],
+        names: Mapping[str, str],
         predictions: Sequence[Prediction],
         learned_from: Set[str],
     ) -> None:
         self._bundle = bundle
-        self._named = named
+        self._cases = cases
+        self._names = names
         self._predictions = predictions
         self._learned_from = learned_from
 
@@ -109,20 +146,18 @@ class _Readings(Sequence[Reading]):
         return [self._reading(index, pixels=False) for index in range(len(self))]
 
     def _reading(self, index: int, *, pixels: bool) -> Reading:
-        prediction, (name, file) = self._predictions[index], self._named[index]
-        image = None
-        if pixels and prediction.refused is None:
-            try:
-                image = io.read(file)
-            except UnreadableImage:  # it was readable a moment ago: the answer stays, the picture is left out
-                image = None
+        prediction = self._predictions[index]
+        case, image = self._cases.get(prediction.case_id), None
+        if pixels and prediction.refused is None and case is not None:
+            with suppress(UnreadableImage):  # it was readable a moment ago: the answer stays, the picture is left out
+                image = as_read(case)
         return Reading(
             prediction,
             image,
             None,
-            name,
+            self._names[prediction.case_id],
             exclusive=self._bundle.task == "single-label",
-            simulated=is_simulated(file),
+            simulated=case is not None and any(is_simulated(ref.path) for ref in case.images),
             learned_from=prediction.case_id in self._learned_from,
             model_simulated=self._bundle.simulated,
             model=self._bundle.name,
@@ -130,32 +165,6 @@ class _Readings(Sequence[Reading]):
             marks_lesions=self._bundle.task in ("boxes", "masks"),
             classes=self._bundle.classes,
         )
-
-
-def _named(paths: Sequence[Path]) -> tuple[dict[str, Path], list[Path]]:
-    """Every image under the shortest end of its path that no other has, and the files of folders that are none.
-
-    A folder stands for all files in it that are images or are called like one: what is damaged is refused by name.
-    """
-    files: dict[Path, Path] = {}
-    left_out: list[Path] = []
-    for path in paths:
-        for file in walk(path) if path.is_dir() else [path]:
-            if file is path or io.is_image(file) or is_image(file):
-                files.setdefault(file.absolute(), file)
-            else:
-                left_out.append(file)
-    if not files:
-        raise InputError(
-            f"There is no image in {', '.join(str(path) for path in paths)}. Name files or folders of images."
-        )
-    ends = Counter(end for file in files for end in _ends(file))
-    return {next(end for end in _ends(file) if ends[end] == 1): shown for file, shown in files.items()}, left_out
-
-
-def _ends(file: Path) -> list[str]:
-    """Of a/b/c.png: c.png, b/c.png, a/b/c.png."""
-    return ["/".join(file.parts[-count:]) for count in range(1, len(file.parts) + 1)]
 
 
 def _learned_from_words(learned_from: Set[str], ids: Mapping[str, str]) -> list[str]:
@@ -166,10 +175,3 @@ def _learned_from_words(learned_from: Set[str], ids: Mapping[str, str]) -> list[
         f"The model learned from {len(names)} of these {len(ids)} images, so that its answers to them look better than "
         f"it is: {first_names(names)}"
     ]
-
-
-def _left_out_words(files: Sequence[Path]) -> list[str]:
-    if not files:
-        return []
-    named = first_names([file.name for file in files])
-    return [f"{len(files)} files in these folders are no images and were not read: {named}"]

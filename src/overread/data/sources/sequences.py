@@ -46,7 +46,9 @@ class Tie:
         return tuple(name for names in self.taken.values() for name in names)
 
 
-def tie(table: pd.DataFrame, rows: Sequence[int], called: Callable[[str], str], log: ProblemLog) -> Tie:
+def tie(
+    table: pd.DataFrame, rows: Sequence[int], called: Callable[[str], str], log: ProblemLog, *, sure: bool = False
+) -> Tie:
     """Tie rows into cases by a column that is called like a case, study, examination or sequence and repeats itself.
 
     Args:
@@ -54,9 +56,11 @@ def tie(table: pd.DataFrame, rows: Sequence[int], called: Callable[[str], str], 
         rows: those whose images are there.
         called: what to call a case, from its value in the table.
         log: is told of cases without images, and where the order is not known.
+        sure: that such a column ties, though it says 0 and 1 alone, which may be a label, or never repeats itself.
     """
     column = column_called(table, _CASE)
-    if column is None or is_binary(table[column]) or table.loc[table[column] != "", column].is_unique:
+    label = column is not None and (is_binary(table[column]) or table.loc[table[column] != "", column].is_unique)
+    if column is None or (label and not sure):
         return Tie(None, (), tuple((None, (place,)) for place in range(len(rows))))
     kept = table.iloc[list(rows)]
     members: dict[str | int, list[int]] = {}
