@@ -315,6 +315,40 @@ def test_a_part_of_a_longer_object_says_so(tmp_path: Path) -> None:
     assert "part 2 of several: the other frames are in other files" in image.history
 
 
+def framed(*types: tuple[list[str] | str, str | None]) -> Callable[[int], list[tuple[str, list[Dataset]]]]:
+    """Frames of these types and parts of the complex signal, in turn."""
+
+    def own(frame: int) -> list[tuple[str, list[Dataset]]]:
+        kind, part = types[frame % len(types)]
+        said = {"FrameType": kind} | ({} if part is None else {"ComplexImageComponent": part})
+        return [group("MRImageFrameTypeSequence", **said)]
+
+    return own
+
+
+@pytest.mark.parametrize(
+    ("types", "named"),
+    [
+        ([(["ORIGINAL", "PRIMARY", "T1"], "MAGNITUDE"), (["ORIGINAL", "PRIMARY", "T1"], "PHASE")], "PHASE"),
+        ([(["DERIVED", "PRIMARY", "DIFFUSION", "ADC"], None), (["DERIVED", "PRIMARY", "DIFFUSION"], None)], "ADC"),
+        ([(["ORIGINAL", "PRIMARY", "LOCALIZER"], None), (["ORIGINAL", "PRIMARY", "VOLUME"], None)], "LOCALIZER"),
+        ([(["ORIGINAL", "PRIMARY", "DOE JANE"], None), (["ORIGINAL", "PRIMARY", "T1"], None)], "unknown"),
+    ],
+)
+def test_frames_that_do_not_show_the_same_are_refused(tmp_path: Path, types: list[Any], named: str) -> None:
+    with pytest.raises(UnreadableImage, match=f"2 kinds.*{named}") as caught:
+        read(enhanced(tmp_path / "a", along(0, 3, 6, 9, 12), own=framed(*types)))
+    assert "DOE" not in str(caught.value)
+
+
+OF_ONE_KIND = [[(["ORIGINAL", "PRIMARY", "M"], "MAGNITUDE")], [("ORIGINAL", None), ("DERIVED", None)]]
+
+
+@pytest.mark.parametrize("types", OF_ONE_KIND)
+def test_frames_of_one_kind_are_read(tmp_path: Path, types: list[Any]) -> None:
+    assert read(enhanced(tmp_path / "a", along(0, 3, 6, 9, 12), own=framed(*types))).shape == STACK.shape
+
+
 def test_frames_inverted_each_in_a_range_of_its_own_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UnreadableImage, match="white to black"):
         read(enhanced(tmp_path / "a", along(0, 3, 6, 9, 12), own=rescaled, PhotometricInterpretation="MONOCHROME1"))
@@ -422,16 +456,10 @@ def test_an_enhanced_mr_agrees_with_dcm2niix_in_values_and_place(real_data: Path
 
 
 @pytest.mark.data
-def test_a_map_beside_its_picture_has_its_own_scale_and_no_common_place(real_data: Path) -> None:
-    folder = real_data / "dicom" / "enhanced_mr"
-    image = read(folder / "In" / "Philips" / "IM_0027_fMAP.dcm")
-    # The reference counts rows from below and columns from the patient's left.
-    hertz, _ = nifti(folder / "Ref" / "Philips_WIP_B0_NS_801_e2_fieldmaphz.nii")
-    assert image.pixels.shape == (1, 64, 64, 64)
-    np.testing.assert_allclose(image.pixels[0, 32:, ::-1, ::-1], hertz[0], atol=0.01)
-    assert image.geometry is None
-    assert any("at one place" in line for line in image.history)
-    assert "rescaled by 0.2442 and -500 (32 of 64 frames)" in image.history
+def test_a_map_and_its_picture_in_one_file_are_not_read_as_one_sequence(real_data: Path) -> None:
+    path = real_data / "dicom" / "enhanced_mr" / "In" / "Philips" / "IM_0027_fMAP.dcm"
+    with pytest.raises(UnreadableImage, match=r"2 kinds.*'M' and 'FIELD_MAP'.*Split"):
+        read(path)
 
 
 @pytest.mark.data

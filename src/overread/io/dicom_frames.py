@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from overread.errors import UnreadableImage
+from overread.io.dicom_header import quoted
 from overread.io.dicom_pixels import decodable_syntax, frame_bits
 from overread.io.reader import refuse_giant
 
@@ -22,6 +23,14 @@ _GROUPS = (
     "FrameVOILUTSequence",
 )
 """The functional groups (PS3.3 C.7.6.16.2) that say what a single frame says at the top of its header."""
+
+_KINDS = (
+    *("MAGNITUDE", "PHASE", "REAL", "IMAGINARY", "MIXED", "M", "P", "R", "I", "FIELD_MAP", "B0", "B1", "T1", "T2"),
+    *("T2_STAR", "PROTON_DENSITY", "ADC", "DIFFUSION", "DIFFUSION_ANISO", "TRACE", "FA", "WATER", "FAT", "IN_PHASE"),
+    *("OUT_OF_PHASE", "OUT_PHASE", "PERFUSION", "RCBF", "RCBV", "MTT", "TTP", "TMAX", "VELOCITY", "FLOW_ENCODED"),
+    *("LOCALIZER", "ANGIO", "VOLUME", "MAX_IP", "MIN_IP", "MEAN", "SUBTRACTION", "MPR", "AXIAL", "NONE"),
+)
+"""What frames show, as a message may say it: values of the standard, and those that makers use."""
 
 _OF_ALL_FRAMES = ("PixelData", "NumberOfFrames", "ExtendedOffsetTable", "ExtendedOffsetTableLengths", _SHARED, _OWN)
 _NO_PICTURE = {
@@ -39,7 +48,8 @@ class Frames:
 
     Raises:
         UnreadableImage: for more numbers than an image may hold, fewer pixels than are announced, frames that are no
-            pictures of one place or time each, and functional groups that are absent or not one a frame.
+            pictures of one place or time each or do not show the same, and functional groups that are absent or not
+            one a frame.
     """
 
     def __init__(self, path: Path, dataset: Dataset) -> None:
@@ -53,6 +63,7 @@ class Frames:
         if self.count > 1 or self._grouped:
             self._require_pictures()
         self._require_groups()
+        self._require_one_kind()
         if self.count > 1:
             self._compressed = decodable_syntax(path, dataset).is_encapsulated
             self._require_pixels()
@@ -161,6 +172,37 @@ class Frames:
                 f"{self._path.name}: expected functional groups, which say of each frame what its pixels mean; found "
                 f"{found} for {self.count}. Ask for the file again."
             )
+
+    def _require_one_kind(self) -> None:
+        """Refuse frames that say of themselves that their numbers mean different things, such as a picture and a map.
+
+        That is in the flavour of a frame and in how its contrast was derived, which are the third and fourth value of
+        its type (PS3.3 C.8.16.1.3, C.8.16.1.4), and in the part of the complex signal (C.8.13.3.1.1).
+        """
+        if not self._grouped:
+            return
+        shared = _kind_in(*(self._dataset.get(_SHARED) or ())[:1])
+        kinds = list(dict.fromkeys(filter(None, (_kind_in(groups) or shared for groups in self._dataset[_OWN].value))))
+        differ = [values for values in zip(*kinds, strict=True) if len(set(values)) > 1]
+        if not differ:
+            return
+        named = " and ".join(dict.fromkeys(quoted(value, _KINDS) for value in differ[0]))
+        raise UnreadableImage(
+            f"{self._path.name}: expected frames that show the same; found {len(kinds)} kinds of them ({named}), whose "
+            "numbers mean different things. Split it into one file for each kind."
+        )
+
+
+def _kind_in(*groups: Dataset) -> tuple[str, str, str] | None:
+    """Flavour, derived contrast and part of the complex signal, where functional groups say them."""
+    for one in groups:
+        for element in one:
+            if element.keyword.endswith("FrameTypeSequence") and element.value:
+                said = element.value[0]
+                kind = said.get("FrameType")
+                flavour, contrast = (*(() if isinstance(kind, str) else kind or ()), *[""] * 4)[2:4]
+                return str(flavour), str(contrast), str(said.get("ComplexImageComponent") or "")
+    return None
 
 
 def _needs_groups(dataset: Dataset) -> bool:
