@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from overread.bundle import Bundle, FoldRecord, bundle_folder, fold_weights, load_bundle, save_bundle
+from overread.data.extent import Extent
 from overread.errors import BundleError, OutputExists
 from overread.image import Image
 from overread.pipeline.presenting import model_json
@@ -126,6 +127,21 @@ def test_an_older_bundle_that_does_not_say_what_it_cost_is_read(saved):
     cost = model_json(bundle, saved)
     assert (cost["n_networks"], cost["n_parameters"], cost["training_seconds"]) == (2, None, None)
     assert cost["weights_bytes"] == sum(file.stat().st_size for file in saved.glob("*.safetensors"))
+
+
+def test_an_older_bundle_that_does_not_say_how_large_its_images_were_keeps_its_id(saved):
+    assert "extent" not in json.loads((saved / "bundle.json").read_text())["content"]
+    assert load_bundle(saved).extent is None
+    assert not load_bundle(saved).of_several
+
+
+@pytest.mark.parametrize(("slices", "several"), [((1, 1), False), ((1, 9), False), ((6, 9), True)])
+def test_a_bundle_says_how_large_its_images_were(tmp_path, slices, several):
+    extent = Extent(sides=(28, 30), slices=slices)
+    save_bundle(tmp_path / "bundle", _bundle(extent=extent), _weights())
+    found = load_bundle(tmp_path / "bundle")
+    assert found.extent == extent
+    assert found.of_several is several
 
 
 def test_the_folder_of_the_run_is_as_good_as_that_of_the_bundle(saved):

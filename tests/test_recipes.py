@@ -4,10 +4,12 @@ import re
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from overread.image import Image
 from overread.models.contract import Shape, models
-from overread.preprocessing.step import steps
+from overread.preprocessing.step import prepare, steps
 from overread.recipe import load_recipe, shipped_recipes
 from overread.training.optim import optimisers, schedules
 
@@ -59,3 +61,13 @@ def test_a_shipped_recipe_says_how_long_it_takes_and_what_to_expect(name: str) -
     header = header_of(RECIPES[name])
     assert re.search(r"\b\d+ (s|min|h)\b", header), header
     assert re.search(r"\bExpected: .*\b[01]\.\d", header), header
+
+
+def test_the_anomaly_recipe_sees_a_radiograph_in_one_size_and_a_small_one_as_it_is() -> None:
+    """A score that hangs on the size of a file would call every large normal image ill."""
+    rows, columns = np.mgrid[:28, :28]
+    pixels = np.sin(rows / 9 + columns / 7, dtype=np.float32)[None]
+    steps = load_recipe("pneumonia-anomaly").preprocessing.steps
+    np.testing.assert_array_equal(prepare(Image(pixels), steps).pixels, pixels)
+    large = Image(np.kron(pixels, np.ones((1, 8, 8), np.float32)))
+    np.testing.assert_allclose(prepare(large, steps).pixels, pixels, atol=0.05)

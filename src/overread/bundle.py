@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter
 
+from overread.data.extent import Extent
 from overread.data.manifest import Task
 from overread.data.prepared import IMAGES_A_CASE
 from overread.errors import BundleError, InputError, OutputExists
@@ -127,6 +128,7 @@ class Bundle:
         computed: how it was trained and measured; it is asked in the same way.
         created: when, in ISO 8601.
         image_facts: what the images it learned from have in common (modality, sizes ...).
+        extent: how large these were, prepared; None for tables, and in old bundles.
         accepted_leaks: what its training and test parts shared, where that was accepted; said with every number.
     """
 
@@ -151,6 +153,7 @@ class Bundle:
     computed: Computing
     created: str
     image_facts: dict[str, Any]
+    extent: Extent | None = None
     accepted_leaks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -166,8 +169,8 @@ class Bundle:
 
     @property
     def of_several(self) -> bool:
-        """Whether its cases had several images, so that one flat image by itself is no case to it."""
-        return IMAGES_A_CASE in self.image_facts
+        """Whether its cases had several images or slices, so that one flat image by itself is no case to it."""
+        return IMAGES_A_CASE in self.image_facts or (self.extent is not None and self.extent.slices[0] > 1)
 
     def recipe_of(self, record: FoldRecord) -> Recipe:
         """By which the network of one fold was made: the recipe, with what a search chose for it.
@@ -385,6 +388,8 @@ def _content(bundle: Bundle) -> dict[str, Any]:
     content["recipe"]["preprocessing"]["steps"] = _tables(bundle.recipe.preprocessing.steps)
     for table, record in zip(content["folds"], bundle.folds, strict=True):
         table["steps"] = _tables(record.steps)
+    if bundle.extent is None:
+        del content["extent"]  # the bundle_id of an old bundle stays what others know it by
     # Not pydantic's own JSON, which writes null for NaN.
     as_json: dict[str, Any] = json.loads(json.dumps(content, allow_nan=False))
     return as_json

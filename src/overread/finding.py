@@ -131,6 +131,7 @@ class Prediction:
         restored: the image as the model gives it back, for models that restore.
         quality: how near it came to the clean image, such as "psnr_db", where that is known.
         bundle_id: which model.
+        doubt: why the answer may be wrong, in words that follow the image's name; None where nothing speaks for it.
         refused: why there is no answer, without the image's name; None when there is one.
     """
 
@@ -142,4 +143,5 @@ class Prediction:
     restored: Image | None = None
     quality: Mapping[str, float] = field(default_factory=dict)
     bundle_id: str | None = None
+    doubt: str | None = None
     refused: str | None = None

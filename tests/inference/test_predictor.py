@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image as Pillow
 from torch import Tensor, nn
 
+from overread.data.extent import Extent
 from overread.data.manifest import Case, ImageRef
 from overread.data.prepared import PreparedImages
 from overread.data.section import AugmentationSection
@@ -323,6 +324,36 @@ class Held:
 
     def get(self, ref: ImageRef, steps: Sequence[Step]) -> Image:
         return prepare(self.images[ref.path.stem], steps)
+
+
+def test_an_image_of_another_size_than_was_learned_from_is_no_label(tmp_path: Path) -> None:
+    sizes = [(28, 28), (42, 28), (19, 28), (43, 28), (18, 28), (224, 224)]
+    cases = [save(tmp_path / f"{number}.png", plain(size, 90)) for number, size in enumerate(sizes)]
+    asked = ensemble(always(0.3, 0.7), extent=Extent(sides=(28, 28), slices=(1, 1)))
+    found = list(asked.predict(cases, FreshImages()))
+    assert [one.refused is None for one in found] == [True, True, True, False, False, False]
+    assert "224 x 224 px; what it learned from had sides of 28 px" in str(found[-1].refused)
+    assert "'resize'" in str(found[-1].refused)
+    assert all(one.refused is None for one in ensemble(always(0.3, 0.7)).predict(cases, FreshImages()))
+
+
+def test_a_step_that_resizes_makes_images_of_any_size_fit(tmp_path: Path) -> None:
+    case = save(tmp_path / "large.png", plain((224, 200), 90))
+    steps = [(step_from({"step": "resize", "height": 28, "width": 28}),)]
+    (found,) = ensemble(always(0.3, 0.7), steps=steps, extent=Extent(sides=(28, 28), slices=(1, 1))).predict(
+        [case], FreshImages()
+    )
+    assert found.refused is None
+    assert found.doubt is None
+
+
+def test_marks_in_an_image_of_another_size_are_given_with_the_doubt(tmp_path: Path) -> None:
+    cases = [save(tmp_path / "large.png", plain((224, 224), 90)), save(tmp_path / "usual.png", plain((30, 28), 90))]
+    asked = ensemble(Finder(), task="masks", extent=Extent(sides=(28, 28), slices=(1, 1)))
+    large, usual = asked.predict(cases, FreshImages())
+    assert (large.refused, usual.refused) == (None, None)
+    assert "224 x 224 px" in str(large.doubt)
+    assert usual.doubt is None
 
 
 def test_a_volume_is_refused_in_words() -> None:

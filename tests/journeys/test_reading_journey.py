@@ -90,6 +90,22 @@ def test_images_of_other_sizes_and_depths_are_read_together(overread: Any, class
     assert re.search(r"networks that had not learned from it: \d+ of \d+ normal called so", page)
 
 
+def test_an_image_many_times_as_large_as_those_learned_from_gets_no_class(
+    overread: Any, classifier: Path, tmp_path: Path
+) -> None:
+    said = overread("read", classifier, picture(tmp_path / "large.png", shape=(256, 256)), "--out", tmp_path / "out")
+    assert said.code == 1
+    assert "256 x 256 px; what it learned from had sides of 64 px" in said.err
+
+
+def test_marks_in_an_image_many_times_as_large_come_with_a_warning(overread: Any, marker: Path, tmp_path: Path) -> None:
+    said = overread("read", marker, picture(tmp_path / "large.png", shape=(256, 256)), "--out", tmp_path / "out")
+    assert said.code == 0, said.err
+    assert "The answers to 1 of these 1 images may be wrong: large.png" in said.err
+    assert "may be wrong: large.png" in (tmp_path / "out" / "report.html").read_text()
+    assert "64 px" in answers_in(tmp_path / "out")["large.png"]["doubt"]
+
+
 def test_a_blank_picture_is_refused_and_not_classified(overread: Any, classifier: Path, tmp_path: Path) -> None:
     Image.new("L", (64, 64), 7).save(tmp_path / "blank.png")
     said = overread("read", classifier, tmp_path / "blank.png", "--out", tmp_path / "out")

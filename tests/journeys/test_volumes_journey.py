@@ -67,6 +67,13 @@ def test_a_reading_of_volumes_pictures_and_scores_their_slices(overread: Any, ru
         assert {len(scores) for scores in one["frame_scores"].values()} == {SLICES}
 
 
+def test_a_slice_alone_is_no_volume(overread: Any, run: Path, tmp_path: Path) -> None:
+    Image.fromarray(volume(21)[4]).save(tmp_path / "slice.png")
+    said = overread("read", run, tmp_path / "slice.png", "--out", tmp_path / "out")
+    assert said.code == 1
+    assert "one flat image alone" in said.err
+
+
 def test_slices_that_were_resized_are_scored_in_the_slices_of_the_file(overread: Any, run: Path, volumes: Path) -> None:
     step = '[[preprocessing.steps]]\nstep = "resize"\nheight = 16\nwidth = 16\nslices = 4\n[model]'
     recipe = (volumes / "lstm.toml").read_text().replace("[model]", step).replace("epochs = 2", "epochs = 1")

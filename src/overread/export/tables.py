@@ -157,6 +157,7 @@ def _as_json(reading: Reading) -> dict[str, Any]:
         "simulated": reading.simulated,
         "learned_from": reading.learned_from,
         "refused": prediction.refused,
+        "doubt": prediction.doubt,
         "scores": {name: _number(score, reading) for name, score in prediction.scores.items()},
         "scores_are": "highest mark" if reading.can_mark else "of the image",
         "frame_scores": {

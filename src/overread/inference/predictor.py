@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from overread import io
+from overread.data.extent import Extent
 from overread.data.inputs import Images, input_of, slices_of
 from overread.data.manifest import Case, ImageRef, Task
 from overread.data.problems import pixel_digest
@@ -75,6 +76,8 @@ class Ensemble:
         channels: that the networks read, 1 or 3; of tables the number of measurements.
         axes: of the images that they read: 2 flat, 3 volumes and sequences, 0 tables.
         bundle_id: written into every prediction.
+        extent: how large the images were that they learned from; another size is refused where it can change a label,
+            and else said with the answer. None where that is not known.
         device: where the networks are.
         precision: "bf16" or "float32".
         memory_format: order of images in memory, which should be that of the networks' weights.
@@ -91,6 +94,7 @@ class Ensemble:
     channels: int
     axes: Axes = 2
     bundle_id: str | None = None
+    extent: Extent | None = None
     device: str = "cpu"
     precision: str = "float32"
     memory_format: MemoryFormat = "channels_last"
@@ -133,7 +137,7 @@ class Ensemble:
         return [
             Prediction(case.case_id, refused=refused[index], bundle_id=self.bundle_id)
             if index in refused
-            else self._prediction(case.case_id, said[index])
+            else replace(self._prediction(case.case_id, said[index]), doubt=self._misfit(prepared[index]))
             for index, case in enumerate(cases)
         ]
 
@@ -167,7 +171,12 @@ class Ensemble:
                 "all pixels that the model would see are equal, so that they show nothing. Check that it is the right "
                 "image, and an image of the kind that the model was trained on."
             )
+        if self.task in ("single-label", "multi-label") and (misfit := self._misfit(image)):
+            raise OverreadError(misfit)
         return image
+
+    def _misfit(self, image: Image) -> str | None:
+        return None if self.extent is None else self.extent.misfit(image)
 
     def _run(self, model: Model, images: Sequence[Image]) -> Output:
         batch = torch.from_numpy(np.stack([slices_of(image, self.axes) for image in images]))

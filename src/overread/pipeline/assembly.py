@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from overread.bundle import CONTENTS, Bundle, fold_weights, refusal
+from overread.data.extent import Extent
 from overread.data.manifest import Manifest, Task
 from overread.data.section import AugmentationSection
 from overread.errors import InputError, RecipeError, UnknownName
@@ -165,6 +166,7 @@ def ensemble_of(
     computing: Computing,
     device: str,
     bundle_id: str | None = None,
+    extent: Extent | None = None,
 ) -> Ensemble:
     """Trained models as one that can be asked."""
     return Ensemble(
@@ -174,6 +176,7 @@ def ensemble_of(
         channels,
         axes=axes,
         bundle_id=bundle_id,
+        extent=extent,
         device=device,
         precision=computing.precision,
         memory_format=computing.memory_format,
@@ -229,6 +232,7 @@ def load_ensemble(bundle: Bundle, folder: Path, *, device: str, precision: Preci
         computing=replace(bundle.computed, precision=precision or bundle.computed.precision),
         device=device_for(device),
         bundle_id=bundle.bundle_id,
+        extent=bundle.extent,
     )
 
 

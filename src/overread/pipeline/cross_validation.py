@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from overread.bundle import DENOISERS, FOLDER, Bundle, FoldRecord, save_bundle
+from overread.data.extent import Extent
 from overread.data.fold import Fold
 from overread.data.inputs import input_of
 from overread.data.manifest import Case, Manifest, Problem
@@ -280,8 +281,15 @@ def _bundle(
         computed=computing,
         created=presenting.now(),
         image_facts=images.summary(manifest),
+        extent=None if manifest.measurements else _extent(results, images),
         accepted_leaks=accepted,
     )
+
+
+def _extent(results: _Results, images: PreparedImages) -> Extent:
+    """Of all images that a network learned from, as it saw them; they were prepared before and are kept."""
+    steps = {key: fold.steps for fold in results.fitted for key in (*fold.fold.fit, *fold.fold.validation)}
+    return Extent.of(input_of(case, steps[case.case_id], images) for case in results.cases_of(list(steps)))
 
 
 def _write(

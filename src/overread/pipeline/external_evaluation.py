@@ -61,7 +61,8 @@ def evaluate_bundle(
     estimates = assessment.estimates(bundle.recipe.evaluation, seed=seed)
     seen = _seen(bundle, manifest, digests)
     known = seen_by_denoisers(bundle.folds[0].steps, digests, digests)
-    warnings = [*accepted, *seen, *known, *presenting.warnings_of(refused, manifest)]
+    doubts = presenting.doubts_of(predictions)
+    warnings = [*accepted, *seen, *known, *doubts, *presenting.warnings_of(refused, manifest)]
     rows = list(presenting.readings_of(assessment, refused, manifest, {}))
     write_predictions_csv(folder / "predictions.csv", rows)
     write_frame_scores_csv(folder / "frame_scores.csv", rows)

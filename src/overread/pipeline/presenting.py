@@ -411,6 +411,23 @@ def counted_words(assessment: Assessment) -> str:
     )
 
 
+def doubts_of(predictions: Sequence[Prediction], names: Mapping[str, str] | None = None) -> list[str]:
+    """What must be read before answers that may be wrong.
+
+    Args:
+        predictions: some of them with doubts.
+        names: case id -> what people call it; by default its id.
+    """
+    doubted = [one for one in predictions if one.doubt is not None]
+    if not doubted:
+        return []
+    called = [one.case_id if names is None else names[one.case_id] for one in doubted]
+    return [
+        f"The answers to {len(doubted)} of these {len(predictions)} images may be wrong: {first_names(called)}. Of the "
+        f"first: {doubted[0].doubt}"
+    ]
+
+
 def warnings_of(refused: Sequence[Prediction], manifest: Manifest) -> list[str]:
     """What must be read before any number."""
     if not refused:

@@ -64,7 +64,8 @@ def read_images(
     predictions += [
         Prediction(ids[name], refused=why, bundle_id=bundle.bundle_id) for name, why in named.refused.items()
     ]
-    readings = _Readings(bundle, cases, {case_id: name for name, case_id in ids.items()}, predictions, learned_from)
+    called = {case_id: name for name, case_id in ids.items()}
+    readings = _Readings(bundle, cases, called, predictions, learned_from)
     rows = readings.without_pixels()
     write_predictions_json(folder / "predictions.json", rows)
     write_frame_scores_csv(folder / "frame_scores.csv", rows)
@@ -81,7 +82,11 @@ def read_images(
         commonest=presenting.commonest_class(bundle),
         readings=readings,
         environment=environment(),
-        warnings=[*_learned_from_words(learned_from, ids), *named.warnings],
+        warnings=[
+            *_learned_from_words(learned_from, ids),
+            *presenting.doubts_of(predictions, called),
+            *named.warnings,
+        ],
         notes=[bundle.intended_use],
         restores=bundle.task == "reconstruction",
     )
