@@ -313,7 +313,8 @@ def test_an_image_of_other_channels_is_refused_in_words(tmp_path: Path, channels
     wrong, right = ensemble(always(0.2, 0.8), channels=channels).predict(refs, FreshImages())
     assert right.refused is None
     assert wrong.refused is not None
-    assert wrong.refused == f"this model was trained on {words}. Read it with a model for such images."
+    advice = "Use a model for such images, or one trained with the step 'grey', which takes both."
+    assert wrong.refused == f"this model was trained on {words}. {advice}"
 
 
 class Held:

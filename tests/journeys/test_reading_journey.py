@@ -44,7 +44,7 @@ def test_what_cannot_be_read_is_refused_by_name_and_the_others_are_read(
         assert answers[path.name]["scores"] == {}
         assert f"refused: {answers[path.name]['case_id']}: {answers[path.name]['refused']}" in said.err
         assert path.name in report
-    assert "grey" in answers["colour.png"]["refused"]
+    assert "the step 'grey', which takes both" in answers["colour.png"]["refused"]
     for path in good:
         assert answers[path.name]["refused"] is None
         assert set(answers[path.name]["scores"]) == {"normal", "stone", "tumour"}
@@ -88,6 +88,15 @@ def test_images_of_other_sizes_and_depths_are_read_together(overread: Any, class
     assert len(answers_in(tmp_path / "out")) == 2
     page = (tmp_path / "out" / "report.html").read_text()
     assert re.search(r"networks that had not learned from it: \d+ of \d+ normal called so", page)
+
+
+def test_grey_that_was_saved_as_colour_is_read_as_grey(overread: Any, classifier: Path, tmp_path: Path) -> None:
+    grey = picture(tmp_path / "grey.png")
+    Image.open(grey).convert("RGB").save(tmp_path / "rgb.png")
+    said = overread("read", classifier, grey, tmp_path / "rgb.png", "--out", tmp_path / "out")
+    assert said.code == 0, said.err
+    answers = answers_in(tmp_path / "out")
+    assert answers["rgb.png"]["scores"] == pytest.approx(answers["grey.png"]["scores"], abs=1e-6)
 
 
 def test_an_image_many_times_as_large_as_those_learned_from_gets_no_class(

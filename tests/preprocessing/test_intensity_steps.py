@@ -104,6 +104,17 @@ def test_grey_of_equal_colours_is_that_colour_exactly() -> None:
     np.testing.assert_array_equal(step_from({"step": "grey"})(image(values)).pixels[0], values[0])
 
 
+def test_grey_that_is_stored_as_colour_is_told_from_colours() -> None:
+    step = step_from({"step": "grey", "weights": "equal"})
+    values = np.random.default_rng(0).random((3, 4, 5)).astype(np.float32)
+    found = step(image(values[:1].repeat(3, axis=0)))
+    np.testing.assert_array_equal(found.pixels, values[:1])
+    assert "equal" in found.history[-1]
+    np.testing.assert_array_equal(step(image(values[:1])).pixels, values[:1])
+    with pytest.raises(InputError, match=r"colour image.*'grey', which takes both"):
+        step(image(values))
+
+
 def test_grey_weighs_as_the_eye_does() -> None:
     after = step_from({"step": "grey"})(image(np.eye(3).reshape(3, 1, 3)))
     np.testing.assert_allclose(after.pixels.ravel(), [0.299, 0.587, 0.114], rtol=1e-6)

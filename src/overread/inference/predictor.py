@@ -163,7 +163,8 @@ class Ensemble:
             kinds = {1: "grey", 3: "colour"}
             raise OverreadError(
                 f"this model was trained on {kinds[self.channels]} images; this is a "
-                f"{kinds.get(image.channels, f'{image.channels}-channel')} image. Read it with a model for such images."
+                f"{kinds.get(image.channels, f'{image.channels}-channel')} image. Use a model for such "
+                "images, or one trained with the step 'grey', which takes both."
             )
         pixels = slices_of(image, self.axes)
         if self.axes and pixels.min() == pixels.max():  # a model would give it a class all the same

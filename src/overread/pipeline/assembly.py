@@ -17,6 +17,7 @@ from overread.image import Axes
 from overread.inference.predictor import Ensemble, Network
 from overread.models.contract import HasLevels, Model, Shape, models
 from overread.models.memory_format import lay_out
+from overread.preprocessing.colour import Grey
 from overread.preprocessing.geometry import Resize
 from overread.preprocessing.step import Step, learns
 from overread.recipe import Recipe
@@ -221,7 +222,7 @@ def load_ensemble(bundle: Bundle, folder: Path, *, device: str, precision: Preci
             model.load_state_dict(weights)
         except RuntimeError as error:
             raise refusal(str(record.weights_file), _misfit(weights, model, bundle)) from error
-        networks.append((model, record.steps))
+        networks.append((model, (*_grey_first(bundle, record.steps), *record.steps)))
     return ensemble_of(
         networks,
         recipe=bundle.recipe,
@@ -234,6 +235,12 @@ def load_ensemble(bundle: Bundle, folder: Path, *, device: str, precision: Preci
         bundle_id=bundle.bundle_id,
         extent=bundle.extent,
     )
+
+
+def _grey_first(bundle: Bundle, steps: Sequence[Step]) -> tuple[Step, ...]:
+    """What lets a model of grey images read grey that is stored as colour, as clips of ultrasound mostly are."""
+    takes_colour = bundle.channels != 1 or bundle.axes == 0 or any(isinstance(step, Grey) for step in steps)
+    return () if takes_colour else (Grey(weights="equal"),)
 
 
 def _misfit(weights: Mapping[str, torch.Tensor], model: Model, bundle: Bundle) -> str:

@@ -21,16 +21,17 @@ class Grey(Step):
     """One grey channel from three colours; an image with one channel stays as it is.
 
     Args:
-        weights: "bt601" weighs red, green and blue as the eye does, "mean" weighs them equally.
+        weights: "bt601" weighs red, green and blue as the eye does, "mean" weighs them equally; "equal" takes grey
+            that is stored as three equal colours, and no true colours.
     """
 
-    weights: Literal["bt601", "mean"] = "bt601"
+    weights: Literal["bt601", "mean", "equal"] = "bt601"
 
     def __call__(self, image: Image) -> Image:
         """The image with one channel.
 
         Raises:
-            InputError: for an image with neither one nor three channels.
+            InputError: for an image with neither one nor three channels, or with true colours where none are wanted.
         """
         if image.channels == 1:
             return image.with_pixels(image.pixels, by=f"{history_line(self)} (was grey already)")
@@ -39,6 +40,13 @@ class Grey(Step):
                 f"{image.source.name}: 'grey' needs one channel or red, green and blue; found {image.channels} "
                 "channels. Leave the step out."
             )
+        if self.weights == "equal":
+            if (image.pixels != image.pixels[:1]).any():
+                raise InputError(
+                    f"{image.source.name}: expected a grey image; this is a colour image. Use a model for colours, or "
+                    "one trained with the step 'grey', which takes both."
+                )
+            return image.with_pixels(image.pixels[:1], by=history_line(self))
         grey = np.tensordot(_WEIGHTS[self.weights], image.pixels.astype(np.float64), axes=1)[None]
         # Rounding must not take a grey below the darkest or above the brightest of its three colours.
         grey = np.clip(grey, image.pixels.min(axis=0), image.pixels.max(axis=0))
