@@ -9,7 +9,10 @@ import pytest
 
 from overread.data.fold import Fold
 from overread.data.manifest import Case, ImageRef, Manifest
+from overread.data.prepared import PreparedImages
 from overread.errors import InputError, NotInstalled
+from overread.models.contract import Shape
+from overread.pipeline.assembly import build_model
 from overread.pipeline.searching import (
     Proposals,
     Search,
@@ -18,11 +21,14 @@ from overread.pipeline.searching import (
     _kept,
     _proposed,
     check_search,
-    largest_steps,
+    choosing_of,
     trainings_left,
 )
 from overread.provenance import digest_of
 from overread.recipe import Recipe
+from overread.training.computing import Computing
+from overread.training.crossval import Plan
+from overread.training.loop import fabric_for
 from overread.training.section import SearchSection, Settings
 
 SPACE = SearchSection(
@@ -96,7 +102,7 @@ def test_a_kept_score_that_is_not_what_was_written_is_refused_and_never_taken_fo
         _kept(file, {"training.epochs": 2})
 
 
-def test_trainings_that_are_still_to_be_done_are_counted_and_the_largest_steps_are_known(tmp_path: Path) -> None:
+def test_trainings_that_are_still_to_be_done_are_counted(tmp_path: Path) -> None:
     text = 'data.scheme = "nested-k-fold"\n[model]\nfamily = "mlp"\n[training]\nbatch_size = 16\n[search.space]\n'
     recipe = Recipe.from_toml(f'name = "a"\n{text}training.batch_size = [4, 64, 32]', where="a")
     first, second = Fold(0, ("a",), (), ("b",)), Fold(1, ("b",), (), ("a",))
@@ -106,8 +112,36 @@ def test_trainings_that_are_still_to_be_done_are_counted_and_the_largest_steps_a
     (tmp_path / "fold-0" / "abc" / "inner-1.json").write_text("{}")
     assert trainings_left(recipe, inner, tmp_path) == [first] * 3 + [second] * 2 + [first] * 3
     assert trainings_left(recipe, {}, tmp_path) == []
-    assert largest_steps(recipe).batch_size == 64
-    assert recipe.training.batch_size == 16
+
+
+def test_a_plan_is_varied_in_all_that_is_searched_and_computes_as_it_did(tmp_path: Path) -> None:
+    text = 'data.scheme = "nested-k-fold"\nmodel.family = "cnn"\nmodel.weights = "none"\ntraining.epochs = 3\n'
+    text += '[search.space]\n"model.backbone" = ["tf_efficientnet_lite0", "test_efficientnet"]\n'
+    text += '"pretraining.epochs" = [0, 4]\n"training.batch_size" = [2, 4]\n'
+    recipe = Recipe.from_toml(f'name = "a"\n{text}"augmentation.crop" = [32, 64]', where="a").resolved()
+    shape = Shape("single-label", ("no", "yes"), 1)
+    computing = Computing(device="cpu", precision="bf16", memory_format="channels_last")
+    plan = Plan(
+        manifest=LABELS,
+        images=PreparedImages(tmp_path),
+        steps=(),
+        build=lambda: build_model(recipe, shape),
+        axes=2,
+        augmentation=recipe.augmentation,
+        pretraining=recipe.pretraining,
+        training=computing.put_into(recipe.training),
+        seed=1,
+        fabric=fabric_for("cpu", "bf16"),
+        judge=lambda *_: None,
+    )
+    chosen = {"model.backbone": "test_efficientnet", "pretraining.epochs": 4, "training.batch_size": 2}
+    choosing = choosing_of(recipe, shape, {0: [Fold(0, ("a",), (), ("b",))]}, tmp_path)
+    own = choosing.vary(plan, chosen | {"augmentation.crop": 64})
+    assert (own.pretraining.epochs, own.augmentation.crop) == (4, 64)
+    assert own.training == computing.put_into(recipe.training).model_copy(update={"batch_size": 2})
+    assert sum(weight.numel() for weight in own.build().parameters()) < 1e6
+    assert len(choosing.folds) == 8
+    assert choosing.vary(plan, {}).training == plan.training
 
 
 def test_what_proposes_settings_is_asked_for_by_name_where_it_is_absent_and_needed(

@@ -1,13 +1,15 @@
 """What a training takes is said before it begins, and one that does not fit into memory does not begin."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image as Pillow
 from torch import Tensor, nn
 
@@ -21,103 +23,26 @@ from overread.models.contract import Batch, Model, Output
 from overread.preprocessing.section import step_from
 from overread.preprocessing.step import Step
 from overread.progress import Silent
+from overread.training.climbing import MARGIN
 from overread.training.computing import Computing, save_computing
-from overread.training.crossval import Plan, fit_folds
+from overread.training.crossval import Plan, checkpoint_of, fit_folds
+from overread.training.forecast import Training
 from overread.training.loop import fabric_for
-from overread.training.preflight import COMPUTED, MARGIN, Forecast, _climb, _heaviest, ready
-from overread.training.section import PretrainingSection, TrainingSection
+from overread.training.preflight import COMPUTED, _begun, ready
+from overread.training.rehearsal import Choosing, _heaviest, _kept_bytes, rehearsed
+from overread.training.section import PretrainingSection, SearchSection, Settings, TrainingSection
 
-SECTION = TrainingSection(epochs=2, batch_size=5, keep="last")
 GB = 10**9
-
-
-class Law:
-    """A memory in which everything takes what a law says."""
-
-    def __init__(self, *, base: int, once: int, a_case: int, room: int) -> None:
-        self.base, self.once, self.a_case, self.room = base, once, a_case, room
-        self.taken: list[int] = []
-
-    def of(self, count: int) -> int:
-        return self.base + self.once + self.a_case * count
-
-    def do(self, count: int) -> None:
-        self.taken.append(count)
-
-    def restart(self) -> None: ...
-
-    def peak_bytes(self) -> int:
-        return self.of(self.taken[-1])
-
-    def used_bytes(self) -> int:
-        return self.base + (self.once if self.taken else 0)
-
-    def room_bytes(self) -> int | None:
-        return self.room
-
-
-def climb(law: Law, target: int) -> tuple[int | None, int | None]:
-    """The peak, or how many cases fit where so many do not."""
-    told: list[int] = []
-
-    def too_many(_target: int, fits: int) -> str:
-        told.append(fits)
-        return "too many."
-
-    try:
-        return _climb(target, law.do, law, too_many), None
-    except TooLittleMemory:
-        return None, told[0]
-
-
-laws = st.builds(
-    Law,
-    base=st.integers(GB // 10, 2 * GB),
-    once=st.integers(0, GB),
-    a_case=st.integers(0, GB),
-    room=st.integers(1, 60 * GB),
-)
-
-
-@settings(max_examples=300, deadline=None)
-@given(law=laws, target=st.integers(1, 128))
-def test_no_step_is_tried_that_memory_cannot_bear(law: Law, target: int) -> None:
-    peak, fits = climb(law, target)
-    assert all(law.of(count) <= law.room for count in law.taken[1:])  # of the first, one or two cases, nobody knows
-    assert law.taken == sorted(set(law.taken))
-    if fits is None:
-        assert law.taken[-1] == target
-        assert peak == law.of(target)
-        assert peak * MARGIN <= law.room * 1.001
-    else:
-        assert fits < target
-        assert fits < 2 or MARGIN * law.of(fits) <= law.room * 1.001
-
-
-@settings(max_examples=300, deadline=None)
-@given(law=laws, target=st.integers(1, 128))
-def test_what_fits_with_a_little_to_spare_is_not_refused(law: Law, target: int) -> None:
-    law.room = int(1.02 * MARGIN * (law.of(max(target, 3)) + law.once))
-    assert climb(law, target) == (law.of(target), None)
-
-
-def test_where_nobody_says_how_much_there_is_nothing_is_refused() -> None:
-    law = Law(base=GB, once=0, a_case=GB, room=0)
-    law.room_bytes = lambda: None  # type: ignore[method-assign]
-    assert climb(law, 64) == (law.of(64), None)
-
-
-def test_a_forecast_is_said_as_a_person_says_it() -> None:
-    cores = torch.get_num_threads()
-    words = f"about 12 min on {cores} core{'s' * (cores > 1)}, up to 1.6 GB of memory"
-    assert str(Forecast(720.0, 1.6e9, "cpu")) == words
+PLAIN = Computing(device="cpu", precision="float32", memory_format="contiguous")
+SECTION = TrainingSection(epochs=2, batch_size=5, keep="last")
 
 
 class Small(Model):
-    """Has weights, dropout and a norm."""
+    """Has levels, dropout and a norm, and may take its time to learn from a case."""
 
-    def __init__(self) -> None:
+    def __init__(self, case_s: float = 0.0, levels_s: float = 0.0) -> None:
         super().__init__()
+        self.case_s, self.levels_s = case_s, levels_s
         self.conv, self.norm, self.drop, self.line = (
             nn.Conv2d(1, 4, 3),
             nn.BatchNorm2d(4),
@@ -125,10 +50,18 @@ class Small(Model):
             nn.Linear(4, 2),
         )
 
+    def _features(self, images: Tensor) -> Tensor:
+        return torch.relu(self.norm(self.conv(images)))
+
+    def levels(self, images: Tensor) -> list[Tensor]:
+        time.sleep(self.levels_s * len(images) * self.training)
+        return [self._features(images)]
+
     def _logits(self, images: Tensor) -> Tensor:
-        return self.line(self.drop(torch.relu(self.norm(self.conv(images))).mean((2, 3))))
+        return self.line(self.drop(self._features(images).mean((2, 3))))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
+        time.sleep(self.case_s * len(batch.images))
         return {"label": nn.functional.cross_entropy(self._logits(batch.images).float(), batch.labels)}
 
     def predict(self, images: Tensor) -> Output:
@@ -160,36 +93,51 @@ class Run:
     def __init__(self, manifest: Manifest, folds: Sequence[Fold], folder: Path, section: TrainingSection) -> None:
         self.manifest, self.folds, self.folder, self.section = manifest, folds, folder, section
         self.folder.mkdir(exist_ok=True)
+        self.build: Callable[[], Model] = Small
+        self.pretraining = PretrainingSection()
         self.asked: list[int] = []
         self.said: list[str] = []
+        self.tried: list[Settings] = []
 
     def plan_of(self, computing: Computing) -> Plan:
         return Plan(
             manifest=self.manifest,
             images=PreparedImages(self.folder.parent / "cache"),
             steps=(step_from({"step": "resize", "height": 12, "width": 12}), step_from({"step": "min-max"})),
-            build=Small,
+            build=self.build,
             axes=2,
             augmentation=AugmentationSection(flip=True, noise=0.1),
-            pretraining=PretrainingSection(),
+            pretraining=self.pretraining,
             training=computing.put_into(self.section),
             seed=3,
             fabric=fabric_for("cpu", computing.precision),
             judge=lambda *_: None,
         )
 
-    def ready(self, before: Sequence[Fold] = ()) -> Computing:
-        told = Silent()
-        told.say = self.said.append  # type: ignore[method-assign]
+    def vary(self, plan: Plan, settings: Settings) -> Plan:
+        """Knows "model.case_ms" and all of the training."""
+        if any(key.startswith("model.") for key in settings) and settings not in self.tried:
+            self.tried.append(dict(settings))
+        training = {key.partition(".")[2]: value for key, value in settings.items() if key.startswith("training.")}
+        build = partial(Small, settings["model.case_ms"] / 1000) if "model.case_ms" in settings else plan.build
+        return replace(plan, build=build, training=plan.training.model_copy(update=training))
 
+    def _asking(self, before: Sequence[Fold], space: dict[str, Any] | None) -> dict[str, Any]:
         def answer(_how: Computing, model: Model, _steps: Sequence[Step], cases: Sequence[Case]) -> None:
             self.asked.append(len(cases))
             model.eval().predict(torch.zeros(len(cases), 1, 12, 12))
 
-        return ready(
-            self.plan_of, self.folds, section=self.section, device="cpu", answer=answer, at_once=8,
-            folder=self.folder, progress=told, before=before,
-        )  # fmt: skip
+        choosing = Choosing(SearchSection(space=space or {}), self.vary, before)
+        return {"section": self.section, "choosing": choosing, "device": "cpu", "answer": answer, "at_once": 8}
+
+    def ready(self, before: Sequence[Fold] = (), space: dict[str, Any] | None = None) -> Computing:
+        told = Silent()
+        told.say = self.said.append  # type: ignore[method-assign]
+        asking = self._asking(before, space)
+        return ready(self.plan_of, self.folds, **asking, folder=self.folder, progress=told)
+
+    def rehearsed(self, space: dict[str, Any] | None = None) -> Any:
+        return rehearsed(self.plan_of, self.folds, **self._asking((), space), kept=PLAIN)
 
     def fit(self, computing: Computing) -> list[dict[str, Tensor]]:
         found = fit_folds(self.plan_of(computing), self.folds, folder=self.folder / "folds", progress=Silent())
@@ -267,16 +215,33 @@ def test_a_run_that_has_its_epochs_behind_it_takes_less(run: Run) -> None:
     assert seconds(run) < whole / 100
 
 
-class OfSteps(Law):
-    """The memory of steps with two, then with three images."""
+class Ruled:
+    """A memory whose peak a rule says, from how often it was begun anew, with so much room."""
+
+    def __init__(self, rule: Callable[[int], float], room_gb: float) -> None:
+        self.rule, self.room = rule, int(room_gb * GB)
+        self.begun = 0
 
     def restart(self) -> None:
-        self.do((2, 3)[len(self.taken)])
+        self.begun += 1
+
+    def peak_bytes(self) -> int:
+        return int(self.rule(self.begun) * GB)
+
+    def used_bytes(self) -> int:
+        return 0
+
+    def room_bytes(self) -> int:
+        return self.room
+
+
+def rule(monkeypatch: pytest.MonkeyPatch, gigabytes: Callable[[int], float], *, room_gb: float = 999) -> None:
+    memory = Ruled(gigabytes, room_gb)
+    monkeypatch.setattr("overread.training.rehearsal.memory_of", lambda _: memory)
 
 
 def test_what_does_not_fit_is_refused_with_a_number_that_does(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    law = OfSteps(base=GB, once=0, a_case=GB, room=int(4.5 * MARGIN * GB))
-    monkeypatch.setattr("overread.training.preflight.memory_of", lambda _: law)
+    rule(monkeypatch, lambda begun: 1 + (2, 3)[begun - 1], room_gb=4.5 * MARGIN)  # two images, then three
     said = r"Steps of 5 images .* training.batch_size to 3 or less, .* about 6.9 GB of memory, and there are 5.2 GB"
     with pytest.raises(TooLittleMemory, match=said):
         run.ready()
@@ -286,6 +251,99 @@ def test_what_does_not_fit_is_refused_with_a_number_that_does(run: Run, monkeypa
 
 def test_the_heaviest_lot_is_the_one_with_the_most_in_images_of_one_size(run: Run, manifest: Manifest) -> None:
     keys = [case.case_id for case in manifest.cases]
-    plan = run.plan_of(Computing(device="cpu", precision="float32", memory_format="contiguous"))
+    plan = run.plan_of(PLAIN)
     found = _heaviest(plan, [Fold(0, (), tuple(keys[8:]), tuple(keys[:8]))], 3)
     assert [case.case_id for case in found] == ["case-03", "case-04", "case-05"]
+
+
+def test_what_is_asked_about_and_does_not_fit_is_refused(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    rule(monkeypatch, lambda _: 1 + (run.asked[-1] if run.asked else 0), room_gb=5 * MARGIN)
+    said = r"^Asking the model about 8 images does not fit into memory.* about 10 GB of memory, and there are 5.8 GB"
+    with pytest.raises(TooLittleMemory, match=said):
+        run.ready()
+    assert max(run.asked) < 5
+    assert not (run.folder / COMPUTED).exists()
+
+
+def test_memory_is_told_with_a_margin(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    rule(monkeypatch, lambda _: 4)
+    run.ready()
+    assert run.said[-1].endswith(f"up to {4 * MARGIN:.1f} GB of memory")
+
+
+def test_the_weights_of_finished_folds_and_a_checkpoint_are_counted_beside_what_is_taken(
+    run: Run, folds: list[Fold], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = nn.Linear(9, 10)  # 100 numbers of 4 bytes
+    assert _kept_bytes(model, folds) == 400 * (2 * 2 + 5)  # type: ignore[arg-type]
+    rule(monkeypatch, lambda _: 0)
+    *_, peak = run.rehearsed()
+    assert peak == _kept_bytes(Small(), folds)
+
+
+def test_nothing_that_takes_time_is_told_to_take_none(run: Run) -> None:
+    run.pretraining = PretrainingSection(epochs=1)
+    run.build = partial(Small, 0.004, 0.008)
+    _, costs, _ = run.rehearsed()
+    assert costs.image_s > 0
+    assert costs.start_s > 0
+    assert costs.answer_s > 0
+    assert costs.learn_s >= 0.004
+    assert costs.pretrain_s >= 0.008  # a step of it is another than one of the training
+
+
+def test_memory_of_pre_training_is_approached_too(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    learned = [""]
+
+    class Told(Small):
+        def levels(self, images: Tensor) -> list[Tensor]:
+            learned.append("images" if self.training else "")
+            return super().levels(images)
+
+        def loss(self, batch: Batch) -> dict[str, Tensor]:
+            learned.append("labels")
+            return super().loss(batch)
+
+    run.build = Told
+    rule(monkeypatch, lambda _: 3 if learned[-1] == "images" else 1, room_gb=4)
+    assert run.rehearsed()[2] == GB
+    run.pretraining = PretrainingSection(epochs=1)
+    with pytest.raises(TooLittleMemory, match=r"Steps of 5 images do not fit .* set training.batch_size to 2"):
+        run.rehearsed()
+
+
+def test_of_pre_training_and_training_the_epochs_that_were_done_are_known(run: Run) -> None:
+    run.pretraining, run.section = PretrainingSection(epochs=2), run.section.model_copy(update={"epochs": 1})
+    checkpoint = checkpoint_of(run.folds[0], run.folder / "folds")
+    assert _begun(run.folds[0], checkpoint) == Training(run.folds[0])
+    run.fit(PLAIN)
+    assert _begun(run.folds[0], checkpoint) == Training(run.folds[0], pretrained=2, trained=1)
+
+
+@pytest.mark.parametrize("values", [[1, 3, 2], [3, 1, 2]])
+def test_every_value_that_costs_is_rehearsed_with_the_heaviest_before_it(
+    values: list[int], run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rule(monkeypatch, lambda _: run.tried[-1]["model.case_ms"] * run.tried[-1]["training.batch_size"] / 10)
+    space = {"model.case_ms": values, "training.batch_size": [4, 8], "training.learning_rate": [1e-3, 1e-4]}
+    run.ready(space=space)
+    tried = [(one["model.case_ms"], one["training.batch_size"]) for one in run.tried]
+    assert tried == [*((value, 4) for value in values), (3, 8)]
+    assert run.said[-1].endswith(f"up to {2.4 * MARGIN:.1f} GB of memory")
+
+
+def test_a_value_that_does_not_fit_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    rule(monkeypatch, lambda _: run.tried[-1]["model.case_ms"], room_gb=2 * MARGIN)
+    said = r"^\[search.space\] with model.case_ms = 3: Not even 2 images a step fit"
+    with pytest.raises(TooLittleMemory, match=said):
+        run.ready(space={"model.case_ms": [1, 3]})
+    assert not (run.folder / COMPUTED).exists()
+
+
+def test_a_search_takes_the_mean_time_of_what_may_be_chosen(run: Run, folds: list[Fold]) -> None:
+    _, costs, _ = run.rehearsed({"model.case_ms": [0, 40], "training.batch_size": [4, 8]})
+    assert 0.015 <= costs.learn_s < 0.035  # of its two values the mean
+    run.section = SECTION.model_copy(update={"precision": "float32", "memory_format": "contiguous"})
+    run.ready(before=[*folds] * 2, space={"model.case_ms": [0, 40], "training.epochs": [100, 500]})
+    least = (2 + 4) * 8 * 300 * 0.02  # trainings of 8 cases, epochs and seconds on average
+    assert 0.75 * least <= seconds(run) < 2 * least

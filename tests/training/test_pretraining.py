@@ -12,7 +12,7 @@ from overread.models.cnn import Cnn
 from overread.models.contract import Batch, Shape
 from overread.progress import Silent
 from overread.training.loop import fabric_for
-from overread.training.pretraining import _learner, pretrain
+from overread.training.pretraining import learner_of, pretrain
 from overread.training.section import PretrainingSection, TrainingSection
 
 TRAINING = TrainingSection(batch_size=4, memory_format="channels_last")
@@ -47,6 +47,7 @@ def pretrained(folder: Path, *, epochs: int = 3, labels: int = 0, **how: Any) ->
     pretrain(
         model,
         how.get("batches", Blobs(labels)),
+        images=Blobs().batches[0].images[:1],
         section=PretrainingSection(epochs=epochs, noise=(0.05, 0.1)),
         training=TRAINING,
         seed=5,
@@ -62,7 +63,7 @@ def error_of(model: Cnn) -> float:
     """How badly a decoder that learns for a moment gives the images back from the levels, which stay as they are."""
     torch.manual_seed(4)
     images = torch.cat([batch.images for batch in Blobs().batches])
-    learner = _learner(model, images, noise=(0.0, 0.0))
+    learner = learner_of(model, images, noise=(0.0, 0.0))
     optimiser = torch.optim.Adam(learner.decoder.parameters(), lr=1e-2)
     for _ in range(15):
         optimiser.zero_grad()
@@ -93,7 +94,6 @@ def test_pre_training_that_was_finished_is_not_done_again(tmp_path: Path) -> Non
 
     class Forbidden(Blobs):
         def epoch(self, number: int) -> Iterator[Batch]:
-            yield self.batches[0]  # the size of the levels is looked at
             pytest.fail("a finished pre-training trained on")
 
     again = pretrained(tmp_path, batches=Forbidden()).state_dict()

@@ -25,7 +25,7 @@ from overread.pipeline.assembly import at_once, build_model, check_axes, device_
 from overread.pipeline.denoisers import seen_by_denoisers
 from overread.pipeline.parting import Parting, scheme_of
 from overread.pipeline.presenting import Example
-from overread.pipeline.searching import Search, choose_settings, largest_steps, trainings_left, varied
+from overread.pipeline.searching import Search, choose_settings, choosing_of, varied
 from overread.preprocessing.step import Step, learns
 from overread.progress import Progress
 from overread.provenance import environment
@@ -107,8 +107,8 @@ def cross_validate(
     computing = ready(
         plan_of,
         parting.folds,
-        before=trainings_left(recipe, parting.inner, search_folder),
-        section=largest_steps(recipe),
+        choosing=choosing_of(recipe, shape, parting.inner, search_folder),
+        section=recipe.training,
         device=device_for(device),
         answer=answer,
         at_once=at_once(manifest.task, shape.axes),

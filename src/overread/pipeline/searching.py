@@ -21,7 +21,8 @@ from overread.progress import Progress
 from overread.provenance import digest_of, seed_for
 from overread.recipe import Recipe
 from overread.training.crossval import Plan, cases_of, fit_folds
-from overread.training.section import SearchSection, Settings, TrainingSection, settings_words
+from overread.training.rehearsal import Choosing
+from overread.training.section import SearchSection, Settings, settings_words
 from overread.writing import write_whole
 
 _STARTUP = 10
@@ -138,10 +139,20 @@ def choose_settings(
     return found
 
 
-def largest_steps(recipe: Recipe) -> TrainingSection:
-    """How a model is fitted, with the most cases a step that may be tried: these must fit into memory."""
-    sizes = (recipe.training.batch_size, *recipe.search.space.get("training.batch_size", ()))
-    return recipe.with_training(batch_size=max(sizes)).training
+def choosing_of(recipe: Recipe, shape: Shape, inner: Mapping[int, Sequence[Fold]], folder: Path) -> Choosing:
+    """What is tried before the folds are trained, so that it can be said what all of it will take.
+
+    Args:
+        recipe: with the settings to choose from, if any.
+        shape: of the data.
+        inner: as for `choose_settings`.
+        folder: as for `choose_settings`.
+    """
+
+    def vary(plan: Plan, settings: Settings) -> Plan:
+        return varied(plan, recipe.with_settings(settings), shape)
+
+    return Choosing(recipe.search, vary, trainings_left(recipe, inner, folder))
 
 
 def trainings_left(recipe: Recipe, inner: Mapping[int, Sequence[Fold]], folder: Path) -> list[Fold]:

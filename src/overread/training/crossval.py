@@ -168,6 +168,7 @@ def _fit_fold(plan: Plan, fold: Fold, *, checkpoint: Path, what: str, progress: 
         seconds = pretrain(
             start.model,
             start.batches,
+            images=start.batches.batch(cases_of(plan, fold.fit[:1]), 0).images,
             section=plan.pretraining,
             training=plan.training,
             seed=seed_for(start.seed, "pretraining"),

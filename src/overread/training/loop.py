@@ -122,8 +122,8 @@ def fit(
     """
     run = begin(model, section, fabric)
     history, best = _resume(run, checkpoint)
-    if section.keep == "last" and section.stop_after is None and section.schedule != "on-plateau":
-        score = None  # nothing asks for it
+    if not section.asks_validation:
+        score = None
     for epoch in progress.track(range(len(history), section.epochs), what=what, total=section.epochs - len(history)):
         waits = epochs_without_better([-record.loss if score is None else record.score for record in history])
         if section.stop_after is not None and score is not None and waits and waits[-1] >= section.stop_after:

@@ -19,6 +19,7 @@ def pretrain(
     model: Model,
     batches: Epochs,
     *,
+    images: Tensor,
     section: PretrainingSection,
     training: TrainingSection,
     seed: int,
@@ -35,6 +36,7 @@ def pretrain(
     Args:
         model: fresh, with `levels`.
         batches: the training part of the fold, and nothing else.
+        images: one or more as they come in these batches: they show how wide each level is.
         section: how long, and with how much noise.
         training: size of batches, precision and the like.
         seed: of this fold's pre-training.
@@ -46,21 +48,11 @@ def pretrain(
     Returns:
         The seconds that it took, those before an interruption included.
     """
-    learner = _learner(model, next(batches.epoch(0)).images[:2], noise=section.noise)
-    how = TrainingSection(
-        epochs=section.epochs,
-        batch_size=training.batch_size,
-        learning_rate=section.learning_rate,
-        weight_decay=section.weight_decay,
-        warmup_epochs=min(1.0, section.epochs / 2),
-        keep="last",
-        precision=training.precision,
-        memory_format=training.memory_format,
-    )
+    learner = learner_of(model, images, noise=section.noise)
     fitted = fit(
         learner,
         batches,
-        section=how,
+        section=section_of(section, training),
         seed=seed,
         fabric=fabric,
         checkpoint=checkpoint,
@@ -84,9 +76,24 @@ class _Levels(nn.Module):
         return self.model.levels(images)
 
 
-def _learner(model: Model, images: Tensor, *, noise: tuple[float, float]) -> Autoencoder:
+def learner_of(model: Model, images: Tensor, *, noise: tuple[float, float]) -> Autoencoder:
+    """What learns together before any label: the levels of a model, and a decoder behind them."""
     encoder = _Levels(model)
     with torch.no_grad():
         widths = [level.shape[1] for level in encoder.eval()(images.to(next(model.parameters()).device))]
     decoder = Reconstructor(widths, images.shape[1], axes=2 if images.ndim == 4 else 3, skips=False)
     return Autoencoder(encoder, decoder, loss="l2", noise=noise, residual=False)
+
+
+def section_of(section: PretrainingSection, training: TrainingSection) -> TrainingSection:
+    """How pre-training is done: as the training, but for what the recipe says of it alone."""
+    return TrainingSection(
+        epochs=section.epochs,
+        batch_size=training.batch_size,
+        learning_rate=section.learning_rate,
+        weight_decay=section.weight_decay,
+        warmup_epochs=min(1.0, section.epochs / 2),
+        keep="last",
+        precision=training.precision,
+        memory_format=training.memory_format,
+    )

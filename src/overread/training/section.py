@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations, product
 from typing import Annotated, Any, Literal
 
@@ -81,6 +81,11 @@ class TrainingSection(BaseModel):
     precision: Literal["auto", "float32", "bf16"] = "auto"
     memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
 
+    @property
+    def asks_validation(self) -> bool:
+        """Whether the validation part is asked after every epoch, where there is one."""
+        return self.keep == "best" or self.stop_after is not None or self.schedule == "on-plateau"
+
 
 Settings = Mapping[str, Any]
 """Dotted setting, such as "training.learning_rate" -> its value."""
@@ -88,6 +93,10 @@ Settings = Mapping[str, Any]
 SEARCHED = ("model", "training", "augmentation", "pretraining")
 """The sections whose settings may be searched; what is done to images, parts and numbers is the same for all."""
 
+COUNTED = ("pretraining.epochs", "training.epochs", "training.keep", "training.stop_after", "training.schedule")
+"""The settings that say how often something is done, and not what it takes once."""
+
+_COSTLY = ("augmentation.crop", "training.batch_size", "training.optimiser", "training.average")
 _MACHINE = "it is about this machine, not about the data"
 _NOT_SEARCHED = {
     "model.family": "families are compared by runs of their own (overread compare)",
@@ -151,9 +160,15 @@ class SearchSection(BaseModel):
         """Whether all settings are tried."""
         return self.trials >= math.prod(map(len, self.space.values()))
 
-    def all_settings(self) -> list[Settings]:
-        """Every combination, the last setting varied first."""
-        return [dict(zip(self.space, choices, strict=True)) for choices in product(*self.space.values())]
+    @property
+    def costly(self) -> list[str]:
+        """The settings on which the time and the memory of a step hang."""
+        return [key for key in self.space if key.startswith("model.") or key in _COSTLY]
+
+    def all_settings(self, only: Sequence[str] | None = None) -> list[Settings]:
+        """Every combination, the last setting varied first; only of some settings where these are named."""
+        keys = [key for key in self.space if only is None or key in only]
+        return [dict(zip(keys, choices, strict=True)) for choices in product(*(self.space[key] for key in keys))]
 
     def pairs(self) -> list[Settings]:
         """Settings in which every value comes, and any two of one section together, to be checked before all else."""
