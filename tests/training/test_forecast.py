@@ -18,7 +18,7 @@ from overread.training.forecast import Costs, Forecast, Training, seconds_of
 from overread.training.loop import fabric_for
 from overread.training.section import PretrainingSection, TrainingSection
 
-COSTS = Costs(image_s=1.0, start_s=100.0, pretrain_s=7.0, learn_s=2.0, answer_s=0.5)
+COSTS = Costs(image_s=1.0, start_s=100.0, pretrain_s=7.0, learn_s=2.0, save_s=0.25, answer_s=0.5)
 IMAGES_S = 9 * 1.0
 FOLD = Fold(0, tuple("abcd"), tuple("ef"), tuple("ghi"))
 LEARNING = step_from({"step": "z-score", "scope": "training"})
@@ -41,13 +41,14 @@ def plan(*, pretraining: int = 0, steps: tuple[Any, ...] = (), **training: Any) 
     )
 
 
-ONCE_S = 100 + 4 * 10 * 2.0 + (2 + 3) * 0.5
-"""Of one training: its start, its epochs, and the answers of its validation and test parts."""
+EPOCH_S = 4 * 2.0 + 0.25
+ONCE_S = 100 + 10 * EPOCH_S + (2 + 3) * 0.5
+"""Of one training: its start, its epochs with their checkpoints, and the answers of its validation and test parts."""
 
 
 def test_a_training_takes_its_images_its_start_its_epochs_and_its_answers() -> None:
     assert seconds_of(COSTS, [plan()], [Training(FOLD)]) == IMAGES_S + ONCE_S
-    assert seconds_of(COSTS, [plan()], [Training(FOLD, trained=4)]) == IMAGES_S + ONCE_S - 4 * 4 * 2.0
+    assert seconds_of(COSTS, [plan()], [Training(FOLD, trained=4)]) == IMAGES_S + ONCE_S - 4 * EPOCH_S
     assert seconds_of(COSTS, [plan(epochs=3)], [Training(FOLD, trained=4)]) == IMAGES_S + 100 + 5 * 0.5
 
 
@@ -59,12 +60,12 @@ def test_a_validation_part_that_is_asked_after_every_epoch_takes_its_time(asks: 
 
 
 def test_pre_training_has_a_price_of_its_own() -> None:
-    learned = 4 * 6 * 7.0
+    learned = 6 * (4 * 7.0 + 0.25)
     assert seconds_of(COSTS, [plan(pretraining=6)], [Training(FOLD)]) == IMAGES_S + ONCE_S + learned
     begun = Training(FOLD, pretrained=5)
     assert seconds_of(COSTS, [plan(pretraining=6)], [begun]) == IMAGES_S + ONCE_S + learned / 6
     ended = Training(FOLD, pretrained=6, trained=1)
-    assert seconds_of(COSTS, [plan(pretraining=6)], [ended]) == IMAGES_S + ONCE_S - 4 * 2.0
+    assert seconds_of(COSTS, [plan(pretraining=6)], [ended]) == IMAGES_S + ONCE_S - EPOCH_S
 
 
 def test_images_are_prepared_anew_for_every_part_that_steps_learn_from_and_else_once() -> None:
@@ -76,7 +77,7 @@ def test_images_are_prepared_anew_for_every_part_that_steps_learn_from_and_else_
 
 def test_of_several_plans_the_mean_counts() -> None:
     plans = [plan(), plan(epochs=20), plan(epochs=60)]
-    assert seconds_of(COSTS, plans, [Training(FOLD)] * 2) == IMAGES_S + 2 * (ONCE_S + 4 * 20 * 2.0)
+    assert seconds_of(COSTS, plans, [Training(FOLD)] * 2) == IMAGES_S + 2 * (ONCE_S + 20 * EPOCH_S)
 
 
 def test_every_repeat_of_the_folds_is_counted() -> None:

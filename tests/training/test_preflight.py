@@ -128,13 +128,20 @@ class Run:
             model.eval().predict(torch.zeros(len(cases), 1, 12, 12))
 
         choosing = Choosing(SearchSection(space=space or {}), self.vary, before)
-        return {"section": self.section, "choosing": choosing, "device": "cpu", "answer": answer, "at_once": 8}
+        return {
+            "section": self.section,
+            "choosing": choosing,
+            "device": "cpu",
+            "answer": answer,
+            "at_once": 8,
+            "folder": self.folder,
+        }
 
     def ready(self, before: Sequence[Fold] = (), space: dict[str, Any] | None = None) -> Computing:
         told = Silent()
         told.say = self.said.append  # type: ignore[method-assign]
         asking = self._asking(before, space)
-        return ready(self.plan_of, self.folds, **asking, folder=self.folder, progress=told)
+        return ready(self.plan_of, self.folds, **asking, progress=told)
 
     def rehearsed(self, space: dict[str, Any] | None = None) -> Any:
         return rehearsed(self.plan_of, self.folds, **self._asking((), space), kept=PLAIN)
@@ -288,6 +295,8 @@ def test_nothing_that_takes_time_is_told_to_take_none(run: Run) -> None:
     assert costs.image_s > 0
     assert costs.start_s > 0
     assert costs.answer_s > 0
+    assert costs.save_s > 0
+    assert not list(run.folder.iterdir())  # what was saved is gone
     assert costs.learn_s >= 0.004
     assert costs.pretrain_s >= 0.008  # a step of it is another than one of the training
 

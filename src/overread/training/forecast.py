@@ -46,6 +46,7 @@ class Costs:
         start_s: what a training begins with.
         pretrain_s: learning from a case without its label, once.
         learn_s: learning from a case, once.
+        save_s: writing a checkpoint, after every epoch.
         answer_s: asking a model about a case.
     """
 
@@ -53,6 +54,7 @@ class Costs:
     start_s: float
     pretrain_s: float
     learn_s: float
+    save_s: float
     answer_s: float
 
 
@@ -92,4 +94,4 @@ def _training_s(costs: Costs, plan: Plan, training: Training) -> float:
     judged = epochs * len(fold.validation) if plan.training.asks_validation else 0
     learned = pretraining * costs.pretrain_s + epochs * costs.learn_s
     asked = judged + len(fold.validation) + len(fold.test)
-    return costs.start_s + len(fold.fit) * learned + asked * costs.answer_s
+    return costs.start_s + len(fold.fit) * learned + (pretraining + epochs) * costs.save_s + asked * costs.answer_s

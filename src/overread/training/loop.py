@@ -138,7 +138,7 @@ def fit(
         history.append(EpochRecord(epoch, losses, rate, value, time.perf_counter() - started))
         if best is None or section.keep == "last" or _better(value, history[best[0]].score):
             best = epoch, {name: tensor.detach().cpu().clone() for name, tensor in judged.state_dict().items()}
-        _save(run, checkpoint, history, best)
+        save(run, checkpoint, history, best)
         shown = "" if value is None else f", validation {value:.4f}"
         progress.say(f"{what}: epoch {epoch + 1} of {section.epochs}, loss {history[-1].loss:.4f}{shown}")
     assert best is not None
@@ -260,7 +260,8 @@ def losses_of(model: Model, batch: Batch, *, section: TrainingSection, fabric: F
         return model.loss(batch.to(fabric.device, section.memory_format))
 
 
-def _save(run: Run, checkpoint: Path, history: Sequence[EpochRecord], best: tuple[int, Mapping[str, Tensor]]) -> None:
+def save(run: Run, checkpoint: Path, history: Sequence[EpochRecord], best: tuple[int, Mapping[str, Tensor]]) -> None:
+    """Write where a training stands: the run, all epochs so far, and the number and the weights of the best."""
     numbers, tensors = packed(run.optimiser.state_dict(), name="optimiser")
     save_checkpoint(
         checkpoint,

@@ -60,7 +60,15 @@ def ready(
     kept = load_computing(folder / COMPUTED, device=device)
     with torch.random.fork_rng():
         computing, costs, peak_bytes = rehearsed(
-            plan_of, folds, section=section, choosing=choosing, device=device, kept=kept, answer=answer, at_once=at_once
+            plan_of,
+            folds,
+            section=section,
+            choosing=choosing,
+            device=device,
+            kept=kept,
+            answer=answer,
+            at_once=at_once,
+            folder=folder,
         )
     if kept is None:
         save_computing(folder / COMPUTED, computing)

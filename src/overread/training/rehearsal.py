@@ -9,10 +9,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
-from statistics import fmean, median
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from lightning_fabric import Fabric
+from numpy.typing import NDArray
 from torch import Tensor
 
 from overread.data.fold import Fold
@@ -26,7 +29,7 @@ from overread.training.climbing import FIRST, climb
 from overread.training.computing import Computing
 from overread.training.crossval import Plan, Start, cases_of, start_of
 from overread.training.forecast import Costs
-from overread.training.loop import begin, learn
+from overread.training.loop import Run, begin, learn, save
 from overread.training.memory import memory_of
 from overread.training.pretraining import learner_of, section_of
 from overread.training.probe import BATCHES, choose, ways
@@ -65,6 +68,7 @@ def rehearsed(
     kept: Computing | None,
     answer: Answer,
     at_once: int,
+    folder: Path,
 ) -> tuple[Computing, Costs, int]:
     """Rehearse the first fold, with every value of a setting that may be chosen and on which a step hangs.
 
@@ -80,6 +84,7 @@ def rehearsed(
         kept: how the run computes, where it was chosen before.
         answer: asks a model.
         at_once: cases that it is asked about together.
+        folder: of the run; what is written there to see how long it takes is gone afterwards.
 
     Returns:
         How to compute, what a training takes on average, and the bytes that the heaviest takes.
@@ -105,7 +110,15 @@ def rehearsed(
 
         try:
             return _tried(
-                of, folds, section=section, device=device, kept=kept, answer=answer, at_once=at_once, enough_s=enough_s
+                of,
+                folds,
+                section=section,
+                device=device,
+                kept=kept,
+                answer=answer,
+                at_once=at_once,
+                folder=folder,
+                enough_s=enough_s,
             )
         except TooLittleMemory as error:
             if not settings:
@@ -113,29 +126,28 @@ def rehearsed(
             raise TooLittleMemory(f"[search.space] with {settings_words(settings)}: {error}") from error
 
     computing, heaviest = tried(settings, kept)
-    pretrain_s, learn_s, number_s = heaviest.pretrain_s, heaviest.learn_s, heaviest.number_s
+    typical = heaviest.seconds
     for key, values in others.items():
         found = [heaviest, *(tried(settings | {key: value}, computing)[1] for value in values)]
-        pretrain_s *= _on_average([one.pretrain_s for one in found])
-        learn_s *= _on_average([one.learn_s for one in found])
-        number_s *= _on_average([one.number_s for one in found])
+        seconds = np.stack([one.seconds for one in found])
+        typical = typical * seconds.mean(0) / np.where(seconds[0] > 0, seconds[0], 1.0)
         heaviest = max(found, key=lambda one: one.peak_bytes)
         settings[key] = (settings[key], *values)[found.index(heaviest)]
-    return computing, Costs(image_s, start_s, pretrain_s, learn_s, number_s * image_size), heaviest.peak_bytes
+    pretrain_s, learn_s, save_s, number_s = typical.tolist()
+    costs = Costs(image_s, start_s, pretrain_s, learn_s, save_s, number_s * image_size)
+    return computing, costs, heaviest.peak_bytes
 
 
-def _on_average(found: Sequence[float]) -> float:
-    """How much the mean is of the first."""
-    return fmean(found) / found[0] if found[0] else 1.0
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Taken:
-    """Seconds to learn from a case, without its label and with it, and to ask about a number of its image; bytes."""
+    """What one choice takes.
 
-    pretrain_s: float
-    learn_s: float
-    number_s: float
+    Args:
+        seconds: to learn from a case without its label and with it, to save, and to ask about a number of an image.
+        peak_bytes: of memory.
+    """
+
+    seconds: NDArray[np.float64]
     peak_bytes: int
 
 
@@ -148,6 +160,7 @@ def _tried(
     kept: Computing | None,
     answer: Answer,
     at_once: int,
+    folder: Path,
     enough_s: float,
 ) -> tuple[Computing, _Taken]:
     """Begin the first fold in one way."""
@@ -158,7 +171,7 @@ def _tried(
     image = start.batches.batch(largest[:1], 0).images
 
     def climbed(model: Model, how: TrainingSection) -> int:
-        step = _step(model, how, plan.fabric)
+        step = _step(_begun(model, how, plan.fabric), how, plan.fabric)
 
         def do(count: int) -> None:
             step(start.batches.batch(largest[:count], 0))
@@ -169,10 +182,11 @@ def _tried(
     memory.restart()
     computing = kept or choose(start.model, list(islice(start.batches.epoch(0), BATCHES)), section, device)
     chosen = plan_of(computing)
-    seconds = [
-        _seconds_a_case(_step(model, how, chosen.fabric), start, enough_s)
-        for model, how in _stages(chosen, start, image)
-    ]
+    seconds, save_s = [], 0.0
+    for model, how in _stages(chosen, start, image):
+        run = _begun(model, how, chosen.fabric)
+        seconds.append(_seconds_a_case(_step(run, how, chosen.fabric), start, enough_s))
+        save_s = _seconds_to_save(run, folder)
     peaks.append(memory.peak_bytes())
     cases = _heaviest(plan, folds, at_once)
     answers: list[tuple[int, float]] = []
@@ -187,7 +201,7 @@ def _tried(
         peaks.append(memory.used_bytes() + _kept_bytes(start.model, folds))
     count, asked_s = answers[-1]
     numbers = sum(_prepared_size(plan, start.steps, case) for case in cases[:count])
-    return computing, _Taken(sum(seconds[:-1]), seconds[-1], asked_s / max(numbers, 1), max(peaks))
+    return computing, _Taken(np.array([sum(seconds[:-1]), seconds[-1], save_s, asked_s / max(numbers, 1)]), max(peaks))
 
 
 def _stages(plan: Plan, start: Start, image: Tensor) -> Iterator[tuple[Model, TrainingSection]]:
@@ -200,11 +214,23 @@ def _stages(plan: Plan, start: Start, image: Tensor) -> Iterator[tuple[Model, Tr
     yield start.model, plan.training
 
 
-def _step(model: Model, section: TrainingSection, fabric: Fabric) -> Callable[[Batch], object]:
-    """Learns from a batch as in the training, but for the weights, which stay."""
+def _begun(model: Model, section: TrainingSection, fabric: Fabric) -> Run:
     run = begin(model, section, fabric)
     run.model.train()
+    return run
+
+
+def _step(run: Run, section: TrainingSection, fabric: Fabric) -> Callable[[Batch], object]:
+    """Learns from a batch as in the training, but for the weights, which stay."""
     return partial(learn, run, rate=0.0, section=section, fabric=fabric, where=_BEFORE)
+
+
+def _seconds_to_save(run: Run, folder: Path) -> float:
+    with TemporaryDirectory(dir=folder, prefix=".rehearsal-") as inside:
+        began = time.perf_counter()
+        weights = {name: tensor.detach().cpu().clone() for name, tensor in run.judged.state_dict().items()}
+        save(run, Path(inside) / "checkpoint.safetensors", [], (0, weights))
+        return time.perf_counter() - began
 
 
 def _seconds_a_case(step: Callable[[Batch], object], start: Start, enough_s: float) -> float:
