@@ -44,6 +44,21 @@ def test_an_image_is_called_wherever_its_mark_lies_and_each_at_the_point_of_its_
     assert found["image_specificity", "mass"].value == 1.0  # and an image without any mark is not called at any point
 
 
+def test_a_mark_right_at_the_operating_point_calls_its_image() -> None:
+    found = measured({"a": [mark("mass")], "b": []}, {"a": [mark("mass", 0.5)], "b": []}, classes=("mass",))
+    assert found["image_sensitivity", "mass"].value == 1.0
+
+
+def test_the_mean_of_the_classes_counts_an_image_with_several_of_them_once() -> None:
+    truth = {"a": [mark("mass"), mark("cyst")], "b": [mark("cyst")], "c": []}
+    found = measured(truth, {case: [] for case in truth})
+    counts = {
+        label: found["image_auroc", label].estimate(level=0.95, subgroup=None).n_positive
+        for label in ("mass", "cyst", None)
+    }
+    assert counts == {"mass": 1, "cyst": 2, None: 2}
+
+
 def test_where_every_image_shows_the_class_nothing_can_be_told_apart_and_the_reason_is_said() -> None:
     truth = {case: [mark("mass")] for case in "abc"}
     predicted = {case: [mark("mass", 0.9)] for case in "abc"}

@@ -128,3 +128,14 @@ def test_convolutions_over_volumes_are_learned_in_float32_on_a_cpu_for_their_gra
     with pytest.raises(RecipeError, match=r"training.precision: .* volumes.*'float32' or 'auto'"):
         chosen(volumetric(), precision="bf16")
     assert len(ways(TrainingSection(memory_format="contiguous"), "cpu")) == 2
+
+
+def test_all_ways_draw_the_same_so_that_chance_is_not_taken_for_a_difference() -> None:
+    class Drawing(Network):
+        def loss(self, batch: Batch) -> dict[str, Tensor]:
+            return {name: value * torch.rand(()).detach() for name, value in super().loss(batch).items()}
+
+    torch.manual_seed(7)
+    found = chosen(Drawing(), precision="float32")
+    assert found.trials[1].loss_difference < 0.001
+    assert found.trials[1].gradient_difference < 0.001
