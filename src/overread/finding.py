@@ -125,7 +125,7 @@ class Prediction:
         findings: marks with scores, highest first; empty also means "nothing found".
         scores: class -> score in [0, 1] for the image as a whole; of a model that marks, the highest of its marks.
         heatmap: `(row, column)` or `(slice, row, column)` in the original grid, where there is one: where the answer
-            comes from, from 0 on.
+            comes from or, of a model that knows one class only, where the image is unlike it; from 0 on.
         frame_scores: class -> score in [0, 1] of each slice or frame of the original image by itself, for models that
             read sequences; None where the slice was cut away before the model saw it.
         restored: the image as the model gives it back, for models that restore.

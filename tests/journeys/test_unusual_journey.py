@@ -97,6 +97,7 @@ def test_the_heat_map_stands_beside_the_image_in_the_reading_and_in_the_report(
     assert said.code == 0, said.err
     for page in (tmp_path / "read" / "report.html", unusual / "report.html"):
         assert ": the heat map" in page.read_text()
-        assert "Heat map: bright where the answer comes from" in page.read_text()
+        assert "Heat map: bright where the image differs from what the model takes for normal" in page.read_text()
+        assert "where the answer comes from" not in page.read_text()
     with Image.open(tmp_path / "read" / "new.png") as drawn:
         assert drawn.width > 2 * 900

@@ -9,11 +9,13 @@ from numpy.typing import NDArray
 from PIL import Image as Picture
 from PIL import ImageDraw
 
-from overread.export.display import Shown
+from overread.export.display import Shown, shown
+from overread.export.frames import contact_sheet, frame_word
 from overread.export.marking import font
 from overread.image import Image
 
 _INK, _PAPER = (20, 20, 20), (255, 255, 255)
+_GAP_PX = 6
 
 
 @dataclass(frozen=True)
@@ -21,43 +23,59 @@ class Heat:
     """A heat map that was drawn.
 
     Args:
-        panel: the picture, with its scale at the right.
+        panel: the picture, with its scale at the right; of a volume one slice of the map, right of that of the image.
         words: what it says and what its scale is.
+        says: what the picture is, in a few words.
     """
 
     panel: Picture.Image
     words: str
+    says: str = "the heat map"
 
 
-def heat_of(heatmap: NDArray[np.float32], image: Image, view: Shown, side_px: int) -> Heat | None:
-    """Draw a heat map beside its image, pixel for pixel; None where it is not of that image's shape.
+def heat_of(heatmap: NDArray[np.float32], image: Image, *, side_px: int, knows_only: str | None = None) -> Heat | None:
+    """Draw a heat map to be looked at beside its image, pixel for pixel; None where it is not of that image's shape.
 
     The colours ("inferno" of matplotlib) rise evenly in brightness from black on, so that a print in grey shows the
-    same order.
+    same order. Of a volume the slice with the brightest place is drawn.
 
     Args:
         heatmap: `(row, column)` or `(slice, row, column)` in the grid of the image, from 0 on.
         image: as it was read.
-        view: how the image is shown; of a volume the middle slice.
         side_px: the longer side, about, as of the image's own picture.
+        knows_only: see `Reading`: such a map does not speak for the answer, whatever that is.
     """
-    from matplotlib import colormaps  # slow to import, and most readings have no heat map
-
     if heatmap.shape != image.shape:
         return None
     highest = float(heatmap.max())
-    words = (
-        "Heat map: bright where the answer comes from, black where nothing speaks for it. The scale is this image's "
-        f"own, from 0 to {highest:.3g}: the brightest place of an unremarkable image is bright too"
+    what = (
+        "bright where the answer comes from, black where nothing speaks for it"
+        if knows_only is None
+        else f"bright where the image differs from what the model takes for {knows_only}, whatever the answer is"
     )
-    plane = heatmap
-    if heatmap.ndim == 3:
-        middle, most = len(heatmap) // 2, int(heatmap.max(axis=(1, 2)).argmax())
-        plane = heatmap[middle]
-        words += f"; slice {middle + 1} is shown, and slice {most + 1} has the brightest place"
+    words = (
+        f"Heat map: {what}. The scale is this image's own, from 0 to {highest:.3g}: the brightest place of an "
+        "unremarkable image is bright too"
+    )
+    if heatmap.ndim == 2:
+        return Heat(_drawn(heatmap, highest, shown(image), side_px), words)
+    brightest, word = int(heatmap.max(axis=(1, 2)).argmax()), frame_word(image)
+    beside, _ = contact_sheet(image, side_px=side_px // 2, chosen=[brightest])
+    drawn = _drawn(heatmap[brightest], highest, shown(image), side_px // 2)
+    both = Picture.new("RGB", (beside.width + _GAP_PX + drawn.width, max(beside.height, drawn.height)), _PAPER)
+    both.paste(beside, (0, 0))
+    both.paste(drawn, (beside.width + _GAP_PX, 0))
+    words += f"; {word} {brightest + 1} of {len(heatmap)} is shown, which has the brightest place of all"
+    return Heat(both, words, f"{word} {brightest + 1} and its heat map")
+
+
+def _drawn(plane: NDArray[np.float32], highest: float, view: Shown, side_px: int) -> Picture.Image:
+    """One slice of the map with its scale, in the proportions of the image."""
+    from matplotlib import colormaps  # slow to import, and most readings have no heat map
+
     colours = colormaps["inferno"](plane / highest if highest > 0 else plane, bytes=True)[..., :3]
     panel = replace(view, picture=Picture.fromarray(np.ascontiguousarray(colours))).sized(side_px)
-    return Heat(_with_scale(panel, highest), words)
+    return _with_scale(panel, highest)
 
 
 def _with_scale(panel: Picture.Image, highest: float) -> Picture.Image:

@@ -83,14 +83,15 @@ def compose(reading: Reading, *, side_px: int) -> Composition:
     if reading.prediction.restored is not None:
         return _before_and_after(reading, reading.image, reading.prediction.restored, side_px)
     made = _with_marks(reading, reading.image, side_px)
-    heatmap = reading.prediction.heatmap
-    heat = None if heatmap is None else heat_of(heatmap, reading.image, shown(reading.image), side_px)
+    if reading.prediction.heatmap is None:
+        return made
+    heat = heat_of(reading.prediction.heatmap, reading.image, side_px=side_px, knows_only=reading.knows_only)
     if heat is None:
         return made
     return Composition(
         panels=(*made.panels, heat.panel),
         lines=(*made.lines[:-1], Line(heat.words), made.lines[-1]),
-        says=(*made.says[: len(made.panels)], "the heat map"),
+        says=(*made.says[: len(made.panels)], heat.says),
     )
 
 

@@ -38,6 +38,7 @@ class Reading:
         unit: what it is a reading of: an image, or a row of measurements, which has no picture.
         noisy: of a model that restores, the image with the noise that it was tested with; `image` is then the image
             as it is prepared. None outside of tests.
+        knows_only: the one class that the model learned from, where it judges all else by how unlike it is.
     """
 
     prediction: Prediction
@@ -56,6 +57,7 @@ class Reading:
     classes: tuple[str, ...] = ()
     unit: Literal["image", "row"] = "image"
     noisy: Image | None = None
+    knows_only: str | None = None
 
     @property
     def restores(self) -> bool:

@@ -133,6 +133,11 @@ class Autoencoder(Model):
         self.register_buffer("typical", torch.zeros(()))
 
     @classmethod
+    def knows_only(cls, settings: Settings, task: str) -> str | None:
+        """The normal class: what else there is in the data, the network never learned."""
+        return None if task == "reconstruction" else settings.normal
+
+    @classmethod
     def build(cls, settings: Settings, shape: Shape, *, pretrained: bool = True) -> Self:  # noqa: ARG003
         """A fresh network for this shape of data.
 

@@ -114,7 +114,8 @@ class Output:
         marks: one entry an image; None for a family that does not mark.
         frame_scores: float `(case, slice, class)` in [0, 1]: what each slice by itself speaks for, where a family
             reads sequences.
-        heatmaps: float from 0 on, of the shape of the images without the channel: where the answer comes from.
+        heatmaps: float from 0 on, of the shape of the images without the channel: where the answer comes from or, of a
+            family that `knows_only` one class, where an image is unlike it.
         restored: the images as the model gives them back, of the images' own shape.
     """
 
@@ -135,6 +136,19 @@ class Model(nn.Module, ABC):
     tasks: ClassVar[tuple[str, ...]]
     axes: ClassVar[tuple[Axes, ...]] = (2,)
     takes_sequences: ClassVar[bool] = False
+
+    @classmethod
+    def knows_only(cls, settings: Any, task: str) -> str | None:  # noqa: ARG003
+        """The one class that it learns from, taking no other into account; None where it learns from all.
+
+        The other class of such a family means no more than "unlike this one": its score is 0.5 for what is as unlike
+        as the images that were learned from are on average, and its heat map is bright where an image is unlike them.
+
+        Args:
+            settings: of the family.
+            task: as in `Shape`.
+        """
+        return None
 
     @abstractmethod
     def loss(self, batch: Batch) -> dict[str, Tensor]:
@@ -178,6 +192,11 @@ class Family(Protocol):
     tasks: tuple[str, ...]
     axes: tuple[Axes, ...]
     takes_sequences: bool
+
+    @classmethod
+    def knows_only(cls, settings: Any, task: str) -> str | None:
+        """The one class that it learns from (see `Model.knows_only`)."""
+        ...
 
     @classmethod
     def build(cls, settings: Any, shape: Shape, *, pretrained: bool = True) -> Model:

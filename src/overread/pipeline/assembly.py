@@ -145,6 +145,13 @@ def build_model(recipe: Recipe, shape: Shape, *, pretrained: bool = True) -> Mod
     return model
 
 
+def knows_only(recipe: Recipe, task: Task) -> str | None:
+    """The one class that a model of this recipe learns from (see `Model.knows_only`)."""
+    family = models.get(recipe.model.family)
+    name: str | None = family.knows_only(family.Settings(**recipe.model.options), task)
+    return name
+
+
 def device_for(name: str) -> str:
     """The device to compute on.
 

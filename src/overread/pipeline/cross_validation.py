@@ -21,7 +21,7 @@ from overread.inference.predictor import Ensemble
 from overread.inference.restoring import examined
 from overread.models.contract import Model, Shape
 from overread.pipeline import presenting
-from overread.pipeline.assembly import at_once, build_model, check_axes, device_for, ensemble_of
+from overread.pipeline.assembly import at_once, build_model, check_axes, device_for, ensemble_of, knows_only
 from overread.pipeline.denoisers import seen_by_denoisers
 from overread.pipeline.parting import Parting, scheme_of
 from overread.pipeline.presenting import Example
@@ -141,7 +141,14 @@ def cross_validate(
         [fold.fitted.weights for fold in results.fitted],
         denoisers=folder / DENOISERS,
     )
-    examples = presenting.examples_of(assessment, results.tested_in, ask=asked_about, images=images, seed=recipe.seed)
+    examples = presenting.examples_of(
+        assessment,
+        results.tested_in,
+        ask=asked_about,
+        images=images,
+        seed=recipe.seed,
+        knows_only=knows_only(recipe, manifest.task),
+    )
     tested = [one.case_id for one in results.tested]
     known = seen_by_denoisers(recipe.preprocessing.steps, tested, images.digests(manifest))
     _write(

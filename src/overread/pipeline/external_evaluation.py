@@ -18,6 +18,7 @@ from overread.export.tables import write_frame_scores_csv, write_json, write_pre
 from overread.inference.assessment import Assessment
 from overread.inference.restoring import examined
 from overread.pipeline import presenting
+from overread.pipeline.assembly import knows_only
 from overread.pipeline.denoisers import load_with_denoisers, seen_by_denoisers
 from overread.progress import Progress
 from overread.provenance import environment
@@ -103,7 +104,14 @@ def evaluate_bundle(
         curves=presenting.curves_of(assessment),
         froc=presenting.froc_of(assessment),
         confusion=presenting.confusion_of(assessment),
-        examples=presenting.examples_of(assessment, {}, ask=lambda _: ensemble, images=images, seed=seed),
+        examples=presenting.examples_of(
+            assessment,
+            {},
+            ask=lambda _: ensemble,
+            images=images,
+            seed=seed,
+            knows_only=knows_only(bundle.recipe, bundle.task),
+        ),
         recipe_toml=bundle.recipe.to_toml(),
         environment=environment(),
         notes=[scheme],

@@ -59,6 +59,7 @@ def reading_of(
     fold: int | None = None,
     group: str | None = None,
     threshold: float | None = None,
+    knows_only: str | None = None,
 ) -> Reading:
     """One case as the output formats want it; with its image as it was read, where pixels are needed."""
     image = None
@@ -80,6 +81,7 @@ def reading_of(
         marks_lesions=manifest.marks_lesions,
         classes=manifest.classes,
         unit=manifest.unit,
+        knows_only=knows_only,
     )
 
 
@@ -94,7 +96,13 @@ def shown_marks(prediction: Prediction, threshold: float) -> Prediction:
 
 
 def examples_of(
-    assessment: Assessment, folds: Mapping[str, int], *, ask: Callable[[Case], Ensemble], images: Images, seed: int
+    assessment: Assessment,
+    folds: Mapping[str, int],
+    *,
+    ask: Callable[[Case], Ensemble],
+    images: Images,
+    seed: int,
+    knows_only: str | None = None,
 ) -> Sequence[Example]:
     """The best, a middling and the worst cases, two of each where there are so many.
 
@@ -104,6 +112,7 @@ def examples_of(
         ask: the networks that answered a case; they are asked again for what is kept of no other case, its pictures.
         images: where images come from.
         seed: of the noise, where the networks restore.
+        knows_only: the one class that the networks learned from, where they know no other.
     """
     scores = assessment.case_scores()
     ordered = sorted(scores, key=lambda key: (scores[key], key))
@@ -120,7 +129,7 @@ def examples_of(
         for index in indices:
             if -len(ordered) <= index < len(ordered):
                 chosen.setdefault(ordered[index], f"{word}: {what} {words(scores[ordered[index]])}")
-    return _Examples(assessment, folds, list(chosen.items()), ask=ask, images=images, seed=seed)
+    return _Examples(assessment, folds, list(chosen.items()), ask=ask, images=images, seed=seed, knows_only=knows_only)
 
 
 class _Examples(Sequence[Example]):
@@ -135,6 +144,7 @@ class _Examples(Sequence[Example]):
         ask: Callable[[Case], Ensemble],
         images: Images,
         seed: int,
+        knows_only: str | None,
     ) -> None:
         self._assessment = assessment
         self._folds = folds
@@ -142,6 +152,7 @@ class _Examples(Sequence[Example]):
         self._ask = ask
         self._images = images
         self._seed = seed
+        self._knows_only = knows_only
 
     def __len__(self) -> int:
         return len(self._chosen)
@@ -151,7 +162,8 @@ class _Examples(Sequence[Example]):
         case = next(case for case in of.manifest.cases if case.case_id == key)
         answer = shown_marks(of.predictions[key], of.threshold_of(key))
         restores = of.manifest.task == "reconstruction"
-        reading = reading_of(case, answer, of.manifest, pixels=not restores, fold=self._folds.get(key))
+        fold = self._folds.get(key)
+        reading = reading_of(case, answer, of.manifest, pixels=not restores, fold=fold, knows_only=self._knows_only)
         if restores:
             image, noisy, given = restored_example(self._ask(case), case, self._images, seed=self._seed)
             reading = replace(reading, image=image, noisy=noisy, prediction=replace(answer, restored=given))

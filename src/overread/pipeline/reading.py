@@ -23,6 +23,7 @@ from overread.finding import Prediction
 from overread.image import Image
 from overread.inference.predictor import FreshImages
 from overread.pipeline import presenting
+from overread.pipeline.assembly import knows_only
 from overread.pipeline.denoisers import load_with_denoisers
 from overread.pipeline.given import given
 from overread.preprocessing.step import Step
@@ -138,6 +139,7 @@ class _Readings(Sequence[Reading]):
         self._bundle = bundle
         self._cases = cases
         self._names = names
+        self._knows_only = knows_only(bundle.recipe, bundle.task)
         self._predictions = predictions
         self._learned_from = learned_from
 
@@ -169,6 +171,7 @@ class _Readings(Sequence[Reading]):
             threshold=self._bundle.threshold if self._bundle.task in ("boxes", "masks") else None,
             marks_lesions=self._bundle.task in ("boxes", "masks"),
             classes=self._bundle.classes,
+            knows_only=self._knows_only,
         )
 
 
