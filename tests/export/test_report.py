@@ -287,6 +287,24 @@ def test_an_answer_that_could_as_well_be_the_other_is_marked_as_close(labelled: 
     assert page.count('<td class="close">') == 1
 
 
+@pytest.mark.parametrize("kind", ["training", "evaluation", "reading"])
+def test_the_score_of_a_model_of_normal_images_is_explained_before_any_number(kind: str) -> None:
+    measured = () if kind == "reading" else [estimate("auroc", 0.8123)]
+    text = seen(render_report(ReportContent("r", kind, "now", estimates=measured, knows_only="normal")))
+    said = text.index("This model learned from normal images only. Its score says how unlike them another one is")
+    assert "Anything unusual scores high, also another part of the body, inverted grey values" in text
+    assert kind == "reading" or text.index("How good it is") < said < text.index("Measure")
+    assert "learned from normal images only" not in seen(render_report(ReportContent("r", kind, "now")))
+
+
+def test_what_is_unlike_normal_images_is_not_called_by_the_name_of_a_disease(labelled: Callable[..., Reading]) -> None:
+    readings = [replace(labelled(number, score), knows_only="benign") for number, score in enumerate((0.83, 0.1))]
+    text = seen(render_report(ReportContent("r", "reading", "now", readings=readings, knows_only="benign")))
+    assert "not benign (malignant in its data) 0.83 (others: benign 0.17)" in text
+    assert "benign 0.90 (others: not benign (malignant in its data) 0.10)" in text
+    assert text.count("malignant") == text.count("not benign (malignant in its data)")
+
+
 def test_scores_that_do_not_exclude_each_other_are_not_close(labelled: Callable[..., Reading]) -> None:
     several = replace(labelled(0, 0.53), exclusive=False)
     assert "close" not in re.sub(

@@ -99,5 +99,7 @@ def test_the_heat_map_stands_beside_the_image_in_the_reading_and_in_the_report(
         assert ": the heat map" in page.read_text()
         assert "Heat map: bright where the image differs from what the model takes for normal" in page.read_text()
         assert "where the answer comes from" not in page.read_text()
+        assert "This model learned from normal images only" in page.read_text()
+    assert "not normal (ill in its data) 0." in (tmp_path / "read" / "report.html").read_text()
     with Image.open(tmp_path / "read" / "new.png") as drawn:
         assert drawn.width > 2 * 900

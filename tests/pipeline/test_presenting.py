@@ -39,6 +39,13 @@ def test_a_reader_is_told_the_rule_and_how_many_images_it_called_rightly() -> No
     )
 
 
+def test_what_a_model_of_normal_images_calls_is_no_disease() -> None:
+    rows = row("sensitivity", "stone", 0.7), row("sensitivity", "normal", 0.6), row("auroc", None, 0.85)
+    _, said = measured_words(bundle("single-label", *rows), knows_only="normal")
+    assert "7 of 10 stone called not normal (" in said
+    assert "6 of 10 normal called so (" in said
+
+
 def test_the_images_that_were_measured_are_counted_also_where_few_say_anything_of_a_class() -> None:
     few = {**row("sensitivity", "nodule", 0.5), "n_cases": 20}
     _, said = measured_words(bundle("multi-label", row("auroc", None, 0.85), few))

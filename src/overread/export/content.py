@@ -168,6 +168,7 @@ class ReportContent:
         environment: name -> version.
         notes: more sentences for "What this cannot say".
         restores: whether it is about a model that gives images back.
+        knows_only: the one class that the model learned from, where it judges all else by how unlike it is.
     """
 
     title: str
@@ -198,3 +199,4 @@ class ReportContent:
     environment: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
     restores: bool = False
+    knows_only: str | None = None

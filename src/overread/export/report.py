@@ -27,6 +27,7 @@ from overread.export.wording import (
     NOT_FOR_DIAGNOSIS,
     RIGHT_MARK,
     answer_words,
+    class_words,
     close_classes,
     decides,
     estimate_words,
@@ -44,6 +45,7 @@ from overread.export.wording import (
     score_words,
     size_words,
     threshold_words,
+    unlike_words,
 )
 from overread.writing import write_whole
 
@@ -79,6 +81,7 @@ def render_report(content: ReportContent) -> str:
         content=content,
         alarms=[*_simulated(content, cards), *content.warnings],
         headline=content.headline or _headline(content, cards),
+        meaning=content.knows_only and unlike_words(content.knows_only, content.unit),
         manifest=content.manifest and _data_set(content.manifest),
         problems=[_problem(problem) for problem in content.problems],
         names_patients=_names_patients(content),
@@ -370,7 +373,7 @@ def _card(reading: Reading, n_readings: int) -> dict[str, Any]:
         "refused": prediction.refused,
         "simulated": reading.simulated,
         "learned_from": reading.learned_from,
-        "class": reading.predicted_class,
+        "class": None if reading.predicted_class is None else class_words(reading, reading.predicted_class),
         "exclusive": reading.exclusive,
         "close": close_classes(reading),
         "answer": answer_words(reading),
@@ -383,7 +386,10 @@ def _card(reading: Reading, n_readings: int) -> dict[str, Any]:
         ],
         "wide": volume,
         "scores_are": "Highest mark" if reading.marks_lesions else "Score",
-        "scores": [(n, score_words(s), s) for n, s in sorted(prediction.scores.items(), key=lambda item: -item[1])],
+        "scores": [
+            (class_words(reading, name), score_words(score), score)
+            for name, score in sorted(prediction.scores.items(), key=lambda item: -item[1])
+        ],
         "marks": [
             {
                 "label": mark.label,

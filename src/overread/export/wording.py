@@ -61,6 +61,22 @@ def score_words(score: float) -> str:
     return f"{score:.2f}"
 
 
+def class_words(reading: Reading, name: str) -> str:
+    """A class as an answer: of a model that knows one class only, any other means no more than that it is not that."""
+    if reading.knows_only in (None, name):
+        return name
+    return f"not {reading.knows_only} ({name} in its data)"
+
+
+def unlike_words(knows_only: str, unit: str) -> str:
+    """What the score of a model means that learned from one class only (see `Model.knows_only`)."""
+    return (
+        f"This model learned from {knows_only} {unit}s only. Its score says how unlike them another one is, and not "
+        f"which disease it shows: 0.50 is as unlike as they are on average, so {knows_only} {unit}s lie on both sides "
+        "of it. Anything unusual scores high, also another part of the body, inverted grey values or another device."
+    )
+
+
 def answer_words(reading: Reading) -> str:
     """What the model says about the image as a whole, in one line."""
     prediction = reading.prediction
@@ -72,11 +88,16 @@ def answer_words(reading: Reading) -> str:
         first = reading.predicted_class
         close = close_classes(reading)
         near, far = (
-            [f"{name} {score_words(score)}" for name, score in by_score if name != first and (name in close) is is_near]
+            [
+                f"{class_words(reading, name)} {score_words(score)}"
+                for name, score in by_score
+                if name != first and (name in close) is is_near
+            ]
             for is_near in (True, False)
         )
         if first is not None:
-            head = f"{first} {score_words(prediction.scores[first])}" if first in prediction.scores else first
+            head = class_words(reading, first)
+            head += f" {score_words(prediction.scores[first])}" if first in prediction.scores else ""
             others = [f"{word}: {', '.join(some)}" for word, some in (("close", near), ("others", far)) if some]
             parts.append(head + (f" ({'; '.join(others)})" if others else ""))
         else:

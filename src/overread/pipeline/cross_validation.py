@@ -358,5 +358,6 @@ def _write(
         environment=bundle.environment,
         notes=[scheme],
         restores=manifest.task == "reconstruction",
+        knows_only=knows_only(recipe, manifest.task),
     )
     write_report(folder / "report.html", content)  # last: its presence says that the run is finished

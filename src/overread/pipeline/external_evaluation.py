@@ -46,7 +46,7 @@ def evaluate_bundle(
     """
     manifest = _with_classes_of(bundle, manifest)
     ensemble = load_with_denoisers(bundle, weights, device=device, precision=precision)
-    seed = bundle.recipe.seed
+    seed, alone = bundle.recipe.seed, knows_only(bundle.recipe, bundle.task)
     answers = examined(ensemble, manifest.cases, images, seed=seed)
     predictions = list(progress.track(answers, what="predicting", total=len(manifest.cases)))
     refused = [one for one in predictions if one.refused is not None]
@@ -110,12 +110,13 @@ def evaluate_bundle(
             ask=lambda _: ensemble,
             images=images,
             seed=seed,
-            knows_only=knows_only(bundle.recipe, bundle.task),
+            knows_only=alone,
         ),
         recipe_toml=bundle.recipe.to_toml(),
         environment=environment(),
         notes=[scheme],
         restores=bundle.task == "reconstruction",
+        knows_only=alone,
     )
     write_report(folder / "report.html", content)
     return estimates

@@ -258,8 +258,13 @@ RULES = {
 }
 
 
-def measured_words(bundle: Bundle) -> list[str]:
-    """By which rule a model answers, and how good it was found to be when it was trained."""
+def measured_words(bundle: Bundle, *, knows_only: str | None = None) -> list[str]:
+    """By which rule a model answers, and how good it was found to be when it was trained.
+
+    Args:
+        bundle: the model.
+        knows_only: the one class that it learned from (see `Model.knows_only`).
+    """
     if bundle.task == "reconstruction":
         return _restoring_words(bundle)
     marks = bundle.task in ("boxes", "masks")
@@ -276,7 +281,7 @@ def measured_words(bundle: Bundle) -> list[str]:
         at = threshold_words([bundle.threshold]) if networks == 1 else "each fold at the score that it chose"
         words = f"{at}: {counts}. {RIGHT_MARK}"
     else:
-        words = "; ".join(_told_words(row, bundle) for row in told) + "."
+        words = "; ".join(_told_words(row, bundle, knows_only) for row in told) + "."
     words += f" In brackets are {level_words(told[0].level)} intervals."
     average = " All networks together, which answer here, were not measured." if networks > 1 else ""
     rule = (
@@ -320,7 +325,7 @@ def commonest_class(bundle: Bundle) -> str | None:
     return max(amounts, key=lambda name: amounts[name], default=None)
 
 
-def _told_words(row: Estimate, bundle: Bundle) -> str:
+def _told_words(row: Estimate, bundle: Bundle, knows_only: str | None) -> str:
     marks = bundle.task in ("boxes", "masks")
     if row.class_name is None:
         return f"{metric_words(row.metric)} {estimate_words(row)}"
@@ -328,7 +333,8 @@ def _told_words(row: Estimate, bundle: Bundle) -> str:
         rests_on = "true marks" if marks else f"{bundle.unit}s"
         return f"{metric_words(row.metric)} for {row.class_name} ({row.n_positive} {rests_on}) {estimate_words(row)}"
     called = round(row.value * row.n_positive)  # the sensitivity is a share of whole images
-    return f"{called} of {row.n_positive} {row.class_name} called so ({estimate_words(row)})"
+    so = "so" if knows_only in (None, row.class_name) else f"not {knows_only}"
+    return f"{called} of {row.n_positive} {row.class_name} called {so} ({estimate_words(row)})"
 
 
 def model_json(bundle: Bundle, folder: Path) -> dict[str, float | None]:

@@ -66,7 +66,8 @@ def read_images(
         Prediction(ids[name], refused=why, bundle_id=bundle.bundle_id) for name, why in named.refused.items()
     ]
     called = {case_id: name for name, case_id in ids.items()}
-    readings = _Readings(bundle, cases, called, predictions, learned_from)
+    alone = knows_only(bundle.recipe, bundle.task)
+    readings = _Readings(bundle, cases, called, predictions, learned_from, alone)
     rows = readings.without_pixels()
     write_predictions_json(folder / "predictions.json", rows)
     write_frame_scores_csv(folder / "frame_scores.csv", rows)
@@ -79,7 +80,7 @@ def read_images(
         kind="reading",
         created=presenting.now(),
         model_simulated=bundle.simulated,
-        measured=presenting.measured_words(bundle),
+        measured=presenting.measured_words(bundle, knows_only=alone),
         commonest=presenting.commonest_class(bundle),
         readings=readings,
         environment=environment(),
@@ -89,6 +90,7 @@ def read_images(
             *named.warnings,
         ],
         notes=[bundle.intended_use],
+        knows_only=alone,
         restores=bundle.task == "reconstruction",
     )
     write_report(folder / "report.html", content)
@@ -135,11 +137,12 @@ class _Readings(Sequence[Reading]):
         names: Mapping[str, str],
         predictions: Sequence[Prediction],
         learned_from: Set[str],
+        knows_only: str | None,
     ) -> None:
         self._bundle = bundle
         self._cases = cases
         self._names = names
-        self._knows_only = knows_only(bundle.recipe, bundle.task)
+        self._knows_only = knows_only
         self._predictions = predictions
         self._learned_from = learned_from
 

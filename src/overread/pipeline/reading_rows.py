@@ -24,7 +24,7 @@ from overread.export.wording import first_names
 from overread.finding import Prediction
 from overread.inference.predictor import FreshImages
 from overread.pipeline import presenting
-from overread.pipeline.assembly import load_ensemble
+from overread.pipeline.assembly import knows_only, load_ensemble
 from overread.preprocessing.intensity import ZScore
 from overread.progress import Progress
 from overread.provenance import digest_of, environment
@@ -65,6 +65,7 @@ def read_rows(
     answered = {prediction.case_id: prediction for prediction in answers}
     seen = set(bundle.seen)
     known = {case.case_id for case in cases if digest_of([facts_in(measured(case)).pixel_digest]) in seen}
+    alone = knows_only(bundle.recipe, bundle.task)
     readings = [
         Reading(
             answered.get(ids[called[key]])
@@ -78,6 +79,7 @@ def read_rows(
             model=bundle.name,
             classes=bundle.classes,
             unit="row",
+            knows_only=alone,
         )
         for key in names
     ]
@@ -89,12 +91,13 @@ def read_rows(
         created=presenting.now(),
         unit="row",
         model_simulated=bundle.simulated,
-        measured=presenting.measured_words(bundle),
+        measured=presenting.measured_words(bundle, knows_only=alone),
         commonest=presenting.commonest_class(bundle),
         readings=readings,
         environment=environment(),
         warnings=[*_warnings(readings, list(rows.values()), left_out), *_far_words(bundle, cases)],
         notes=[bundle.intended_use],
+        knows_only=alone,
     )
     write_report(folder / "report.html", content)
     for line in content.warnings:
