@@ -16,6 +16,7 @@ from overread.export import report
 from overread.export.content import Confusion, FoldRow, FrocCurve, History, LabelCurves, ReportContent
 from overread.export.reading import Reading
 from overread.export.report import render_report, write_report
+from overread.export.wording import worsened_words
 from overread.finding import Finding, Mask, Prediction, Region
 from overread.image import Image
 
@@ -476,3 +477,14 @@ def test_images_with_marks_come_before_those_without_the_highest_score_first(mar
     assert order_of(page) == ["high", "low", "none", "none too"]
     assert "2 with marks: high, low." in seen(page)
     assert "2 marks (2 tumour), highest score 0.93" in seen(page)
+
+
+def test_what_is_lost_at_one_strength_of_noise_is_said_whatever_is_won_at_another() -> None:
+    told = {"ssim_noisy": (0.867, 0.371), "ssim": (0.82, 0.57), "psnr_db_noisy": (24.0, 14.0), "psnr_db": (24.1, 17.9)}
+    rows = [
+        estimate(metric, value, subgroup=noise)
+        for metric, values in told.items()
+        for noise, value in zip(("noise of 5%", "noise of 20%"), values, strict=True)
+    ]
+    assert worsened_words(rows) == ["This model makes images with noise of 5% worse: SSIM from 0.867 to 0.820"]
+    assert worsened_words([replace(row, value=None) for row in rows]) == []

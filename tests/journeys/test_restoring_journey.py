@@ -61,6 +61,34 @@ def test_a_denoiser_is_measured_on_other_data(overread: Any, restorer: Path, dis
     assert told(tmp_path / "eval")["psnr_db", None]["n_cases"] == 16
 
 
+def test_a_denoiser_that_makes_images_worse_is_said_to_before_any_number_wherever_it_is_met(
+    overread: Any, restorer: Path, discs: Path, tmp_path: Path
+) -> None:
+    recipe = (restorer.parent / "denoiser.toml").read_text()
+    unlearned = re.sub(r"epochs = \d+", "epochs = 1", re.sub(r"learning_rate = .*", "learning_rate = 1e-9", recipe))
+    (tmp_path / "bad.toml").write_text(unlearned)
+    trained = overread("train", tmp_path / "bad.toml", discs, "--out", tmp_path / "bad")
+    tested = overread("evaluate", tmp_path / "bad", discs, "--out", tmp_path / "eval")
+    used = overread("read", tmp_path / "bad", discs / "images" / "03.png", "--out", tmp_path / "read")
+    found = told(tmp_path / "bad")
+    assert found["ssim", "noise of 5%"]["value"] < found["ssim_noisy", "noise of 5%"]["value"]
+    for said, run in ((trained, "bad"), (tested, "eval"), (used, "read")):
+        assert "This model makes images with noise of 5% worse: SSIM from 0." in said.err
+        page = seen(tmp_path / run / "report.html")
+        assert 0 < page.index("images with noise of 5% worse: SSIM from 0.") < page.index("noise of 5%: SSIM from 0.")
+
+
+def test_a_denoiser_that_helps_at_all_strengths_of_noise_is_not_warned_of(restorer: Path) -> None:
+    found = told(restorer)
+    helps = [
+        noise
+        for noise in ("noise of 5%", "noise of 10%", "noise of 20%")
+        if all(found[name, noise]["value"] > found[f"{name}_noisy", noise]["value"] for name in ("ssim", "psnr_db"))
+    ]
+    assert helps
+    assert not any(f"{noise} worse" in seen(restorer / "report.html") for noise in helps)
+
+
 def test_a_reading_shows_the_restored_image_beside_the_one_that_was_given(
     overread: Any, restorer: Path, discs: Path, tmp_path: Path
 ) -> None:

@@ -242,14 +242,8 @@ def found_words(estimates: Sequence[Estimate]) -> str | None:
 
 def restored_words(estimates: Sequence[Estimate]) -> str | None:
     """SSIM and PSNR before and after, at each strength of noise; None where that was not measured."""
-    rows: dict[str, dict[str, Estimate]] = {}
-    for one in estimates:
-        if one.metric in ("ssim", "ssim_noisy", "psnr_db", "psnr_db_noisy") and one.subgroup is not None:
-            rows.setdefault(one.subgroup, {})[one.metric] = one
-    if not rows:
-        return None
     parts = []
-    for noise, row in rows.items():
+    for noise, row in _by_noise(estimates).items():
         if row["ssim"].value is None:
             parts.append(f"{noise}: {estimate_words(row['ssim'])}")
             continue
@@ -257,7 +251,37 @@ def restored_words(estimates: Sequence[Estimate]) -> str | None:
             f"{noise}: SSIM from {number_words(row['ssim_noisy'].value or 0)} to {estimate_words(row['ssim'])}, PSNR "
             f"from {row['psnr_db_noisy'].value or 0:.1f} to {row['psnr_db'].value or 0:.1f} dB"
         )
-    return "; ".join(parts)
+    return "; ".join(parts) or None
+
+
+def worsened_words(estimates: Sequence[Estimate]) -> list[str]:
+    """At which strengths of noise a model gives images back that are further from the truth than the noisy ones.
+
+    A mean over all strengths hides it: what is won where noise is strong outweighs what is lost where it is weak.
+    """
+    said = []
+    for noise, row in _by_noise(estimates).items():
+        falls = [
+            f"{name} from {words(noisy)} to {words(restored)}{unit}"
+            for key, name, words, unit in (
+                ("ssim", "SSIM", number_words, ""),
+                ("psnr_db", "PSNR", "{:.2f}".format, " dB"),
+            )
+            if (restored := row[key].value) is not None
+            and (noisy := row[f"{key}_noisy"].value) is not None
+            and restored < noisy
+        ]
+        if falls:
+            said.append(f"This model makes images with {noise} worse: {', '.join(falls)}")
+    return said
+
+
+def _by_noise(estimates: Sequence[Estimate]) -> dict[str, dict[str, Estimate]]:
+    rows: dict[str, dict[str, Estimate]] = {}
+    for one in estimates:
+        if one.metric in ("ssim", "ssim_noisy", "psnr_db", "psnr_db_noisy") and one.subgroup is not None:
+            rows.setdefault(one.subgroup, {})[one.metric] = one
+    return rows
 
 
 def _rate_words(rate: float) -> str:

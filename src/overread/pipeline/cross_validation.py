@@ -15,6 +15,7 @@ from overread.evaluation.estimate import Estimate
 from overread.export.content import ReportContent
 from overread.export.report import write_report
 from overread.export.tables import write_frame_scores_csv, write_json, write_predictions_csv
+from overread.export.wording import worsened_words
 from overread.finding import Prediction
 from overread.inference.assessment import Assessment
 from overread.inference.predictor import Ensemble
@@ -312,7 +313,8 @@ def _write(
     known: Sequence[str],
 ) -> None:
     recipe, manifest = bundle.recipe, results.manifest
-    warnings = [*parting.accepted, *parting.near, *known, *presenting.warnings_of(results.refused, manifest)]
+    worse = worsened_words(estimates)
+    warnings = [*parting.accepted, *worse, *parting.near, *known, *presenting.warnings_of(results.refused, manifest)]
     scheme = scheme_of(recipe.data, results.folds, manifest)
     scheme = " ".join(filter(None, (scheme, parting.kept_together, presenting.counted_words(assessment))))
     rows = list(presenting.readings_of(assessment, results.refused, manifest, results.tested_in))

@@ -15,6 +15,7 @@ from overread.evaluation.estimate import Estimate
 from overread.export.content import ReportContent
 from overread.export.report import write_report
 from overread.export.tables import write_frame_scores_csv, write_json, write_predictions_csv
+from overread.export.wording import worsened_words
 from overread.inference.assessment import Assessment
 from overread.inference.restoring import examined
 from overread.pipeline import presenting
@@ -63,7 +64,8 @@ def evaluate_bundle(
     seen = _seen(bundle, manifest, digests)
     known = seen_by_denoisers(bundle.folds[0].steps, digests, digests)
     doubts = presenting.doubts_of(predictions)
-    warnings = [*accepted, *seen, *known, *doubts, *presenting.warnings_of(refused, manifest)]
+    found_out = presenting.warnings_of(refused, manifest)
+    warnings = [*accepted, *worsened_words(estimates), *seen, *known, *doubts, *found_out]
     rows = list(presenting.readings_of(assessment, refused, manifest, {}))
     write_predictions_csv(folder / "predictions.csv", rows)
     write_frame_scores_csv(folder / "frame_scores.csv", rows)

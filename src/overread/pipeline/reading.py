@@ -13,12 +13,13 @@ from overread.data.manifest import Case, ImageRef
 from overread.data.sources.files import case_ids
 from overread.data.sources.headers import is_simulated
 from overread.errors import InputError, UnreadableImage
+from overread.evaluation.estimate import Estimate
 from overread.export.content import ReportContent
 from overread.export.overlay import file_names, write_overlay
 from overread.export.reading import Reading
 from overread.export.report import write_report
 from overread.export.tables import write_frame_scores_csv, write_predictions_json
-from overread.export.wording import first_names
+from overread.export.wording import first_names, worsened_words
 from overread.finding import Prediction
 from overread.image import Image
 from overread.inference.predictor import FreshImages
@@ -75,6 +76,7 @@ def read_images(
     for reading, name in zip(readings, names, strict=True):
         if reading.image is not None:
             write_overlay(reading, folder / name)
+    worsened = worsened_words([Estimate(**row) for row in bundle.evaluation])
     content = ReportContent(
         title=f"Read with {bundle.name}",
         kind="reading",
@@ -85,6 +87,7 @@ def read_images(
         readings=readings,
         environment=environment(),
         warnings=[
+            *worsened,
             *_learned_from_words(learned_from, ids),
             *presenting.doubts_of(predictions, called),
             *named.warnings,
