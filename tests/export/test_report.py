@@ -457,14 +457,48 @@ def test_a_reading_answers_first_and_then_says_how_far_to_trust_it(labelled: Cal
     assert answer < measured < limits < picture
 
 
-def test_what_looks_least_like_the_commonest_class_comes_first(
+def test_what_looks_least_like_a_healthy_class_comes_first(labelled: Callable[..., Reading], refused: Reading) -> None:
+    readings = [labelled(1, 0.02), labelled(2, 0.97), refused, labelled(3, 0.47)]
+    page = render_report(ReportContent("r", "reading", "now", readings=readings, healthy=("benign",)))
+    assert order_of(page) == ["image 9", "image 2", "image 3", "image 1"]
+    assert "then by the score for 'benign', the lowest first" in html.unescape(page)
+    assert page.index('id="image-1"') < page.index("at least 32 x 32 px", page.index('id="image-1"'))
+
+
+def test_several_healthy_classes_count_together(labelled: Callable[..., Reading]) -> None:
+    scores = [(0.1, 0.8, 0.1), (0.5, 0.1, 0.4), (0.8, 0.1, 0.1)]
+    readings = [
+        replace(
+            labelled(number, 0),
+            prediction=Prediction("a", (), dict(zip(("normal", "sick", "benign"), some, strict=True))),
+        )
+        for number, some in enumerate(scores)
+    ]
+    page = render_report(ReportContent("r", "reading", "now", readings=readings[::-1], healthy=("normal", "benign")))
+    assert order_of(page)[0] == "image 0"
+    assert "by the score for 'normal' and 'benign'" in html.unescape(page)
+
+
+def test_where_no_class_is_known_to_be_healthy_the_order_given_stays_and_that_is_said(
     labelled: Callable[..., Reading], refused: Reading
 ) -> None:
     readings = [labelled(1, 0.02), labelled(2, 0.97), refused, labelled(3, 0.47)]
-    page = render_report(ReportContent("r", "reading", "now", readings=readings, commonest="benign"))
-    assert order_of(page) == ["image 9", "image 2", "image 3", "image 1"]
-    assert "by the score for 'benign'" in html.unescape(page)
-    assert page.index('id="image-1"') < page.index("at least 32 x 32 px", page.index('id="image-1"'))
+    page = render_report(ReportContent("r", "reading", "now", readings=readings))
+    assert order_of(page) == ["image 9", "image 1", "image 2", "image 3"]
+    assert "which class is the healthy one is not known" in page
+
+
+def test_of_labels_that_may_be_several_the_surest_comes_first_but_not_for_health(
+    labelled: Callable[..., Reading],
+) -> None:
+    scores = [{"no finding": 0.9, "mass": 0.1}, {"no finding": 0.1, "mass": 0.6}]
+    readings = [
+        replace(labelled(number, 0), exclusive=False, prediction=Prediction("a", (), some))
+        for number, some in enumerate(scores)
+    ]
+    page = render_report(ReportContent("r", "reading", "now", readings=readings, healthy=("no finding",)))
+    assert order_of(page) == ["image 1", "image 0"]
+    assert "from the highest score down, that for 'no finding' left aside" in html.unescape(page)
 
 
 def test_images_with_marks_come_before_those_without_the_highest_score_first(marked: Reading) -> None:
@@ -488,3 +522,14 @@ def test_what_is_lost_at_one_strength_of_noise_is_said_whatever_is_won_at_anothe
     ]
     assert worsened_words(rows) == ["This model makes images with noise of 5% worse: SSIM from 0.867 to 0.820"]
     assert worsened_words([replace(row, value=None) for row in rows]) == []
+
+
+def test_the_score_of_a_mark_that_is_not_shown_says_so(marked: Reading) -> None:
+    scores = {"tumour": 0.87, "cyst": 0.34, "stone": 0.0}
+    answer = Prediction("case-1", marked.marks[:1], scores)
+    own = replace(marked, prediction=answer, truth=None, exclusive=False, marks_lesions=True, threshold=0.5)
+    text = seen(render_report(ReportContent("r", "reading", "now", readings=[own])))
+    assert "tumour0.87 cyst0.34 (below 0.50: not shown) stoneno mark" in text
+    assert "not shown" not in seen(
+        render_report(ReportContent("r", "reading", "now", readings=[replace(own, marks_lesions=False)]))
+    )

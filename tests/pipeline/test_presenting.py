@@ -3,9 +3,11 @@
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from overread.data.section import DataSection
 from overread.evaluation.estimate import Estimate
-from overread.pipeline.presenting import commonest_class, measured_words
+from overread.pipeline.presenting import healthy_classes, measured_words
 
 
 def row(metric: str, class_name: str | None, value: float | None, positive: int = 10) -> dict[str, Any]:
@@ -95,11 +97,29 @@ def test_numbers_of_simulated_images_are_said_to_be_so() -> None:
     assert said.startswith("On 60 simulated images")
 
 
-def test_the_commonest_class_is_that_of_most_images() -> None:
-    rows = row("auroc", None, 0.8, 99), row("auroc", "stone", 0.8, 4), row("auroc", "normal", 0.8, 16)
-    assert commonest_class(bundle("single-label", *rows)) == "normal"
-    assert commonest_class(bundle("single-label")) is None
-    assert commonest_class(bundle("multi-label", *rows)) is None
+@pytest.mark.parametrize(
+    ("classes", "healthy"),
+    [
+        (("normal", "pneumonia"), ("normal",)),
+        (("malignant", "normal or benign"), ("normal or benign",)),
+        (("Benign", "malignant", "Normal"), ("Benign", "Normal")),
+        (("No_Finding", "effusion"), ("No_Finding",)),
+        (("sick", "normal, benign"), ("normal, benign",)),
+        (("abnormal", "stone"), ()),
+        (("benign tumour", "no"), ()),
+        (("normal", "healthy"), ()),  # then nothing is left to be suspicious
+        (("melanoma", "nevus", ""), ()),
+    ],
+)
+def test_which_classes_are_healthy_is_known_by_their_names_and_not_by_how_common_they_are(
+    classes: tuple[str, ...], healthy: tuple[str, ...]
+) -> None:
+    assert healthy_classes(SimpleNamespace(classes=classes, task="single-label")) == healthy
+    assert healthy_classes(SimpleNamespace(classes=classes, task="boxes")) == ()
+
+
+def test_a_model_of_one_class_says_which_one_is_healthy() -> None:
+    assert healthy_classes(SimpleNamespace(classes=("a", "normal")), knows_only="a") == ("a",)
 
 
 def test_a_model_that_was_not_measured_says_so() -> None:

@@ -160,8 +160,8 @@ class ReportContent:
         searched: what was chosen inside each fold, where settings were searched.
         examples: (caption, reading) of cases worth seeing, such as the best, a middling and the worst one.
         measured: how good the model of a "reading" was found to be, in sentences.
-        commonest: the commonest class in the data of the model of a "reading"; images that look least like it come
-            first. None: where classes do not exclude each other, or it is not known.
+        healthy: the classes of the model of a "reading" that are no disease; images that look least like them come
+            first. Empty where that is not known.
         readings: all images of a "reading". It is gone through once, one image at a time, so that a lazy sequence
             need not hold all pixels.
         recipe_toml: the recipe in full.
@@ -193,7 +193,7 @@ class ReportContent:
     searched: Sequence[SearchedRow] = ()
     examples: Sequence[tuple[str, Reading]] = ()
     measured: Sequence[str] = ()
-    commonest: str | None = None
+    healthy: Sequence[str] = ()
     readings: Sequence[Reading] = ()
     recipe_toml: str | None = None
     environment: Mapping[str, str] = field(default_factory=dict)

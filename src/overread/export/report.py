@@ -43,6 +43,7 @@ from overread.export.wording import (
     place_words,
     restored_words,
     score_words,
+    shown_score_words,
     size_words,
     threshold_words,
     unlike_words,
@@ -73,7 +74,7 @@ def write_report(path: Path, content: ReportContent) -> Path:
 def render_report(content: ReportContent) -> str:
     """The report as HTML; every word of the content is escaped."""
     cards = [
-        {**_card(reading, len(content.readings)), "order": _order(reading, content.commonest)}
+        {**_card(reading, len(content.readings)), "order": _order(reading, content.healthy)}
         for reading in content.readings
     ]
     cards.sort(key=lambda card: card["order"])  # stable: where nothing parts them, the order given
@@ -147,30 +148,36 @@ def _headline(content: ReportContent, cards: Sequence[dict[str, Any]]) -> str:
     )
 
 
-def _order(reading: Reading, commonest: str | None) -> tuple[bool, float]:
-    """Where an image stands among the others: refused ones first, then marks, then what is least like the rest.
+def _order(reading: Reading, healthy: Sequence[str]) -> tuple[bool, float]:
+    """Where an image stands among the others: refused ones first, then what is most suspicious.
 
-    Which class is the healthy one is not known; the commonest one stands for it, and the page says so.
+    Where nobody says which class is the healthy one, the order given stays: a guess would put the sick last.
     """
     scores = reading.prediction.scores
     if reading.marks:
         found = max(1.0 if mark.score is None else mark.score for mark in reading.marks)
-    elif commonest is not None and commonest in scores:
-        found = 1 - scores[commonest]
+    elif not reading.exclusive:
+        found = max((score for name, score in scores.items() if name not in healthy), default=-1.0)
     else:
-        found = max(scores.values(), default=-1.0)
+        found = -sum(scores.get(name, 0.0) for name in healthy)
     return reading.prediction.refused is None, -found
 
 
 def _ordered_words(content: ReportContent, cards: Sequence[dict[str, Any]]) -> str:
+    healthy = " and ".join(f"'{name}'" for name in content.healthy)
     if any(card["n_marks"] is not None for card in cards):
         how = "then those with marks, from the highest score down, then the others"
     elif content.restores:
         how = "then all others in the order in which they were given"
-    elif content.commonest is not None:
-        how = f"then by the score for '{content.commonest}', the commonest class in this model's data, the lowest first"
+    elif not any(card["exclusive"] for card in cards):
+        how = "then from the highest score down" + (f", that for {healthy} left aside" if healthy else "")
+    elif healthy:
+        how = f"then by the score for {healthy}, the lowest first"
     else:
-        how = "then from the highest score down"
+        how = (
+            "then all others in the order in which they were given, so that suspicious ones can stand anywhere: which "
+            "class is the healthy one is not known"
+        )
     return f"Refused {content.unit}s come first, {how}."
 
 
@@ -387,7 +394,7 @@ def _card(reading: Reading, n_readings: int) -> dict[str, Any]:
         "wide": volume,
         "scores_are": "Highest mark" if reading.marks_lesions else "Score",
         "scores": [
-            (class_words(reading, name), score_words(score), score)
+            (class_words(reading, name), shown_score_words(reading, score), score)
             for name, score in sorted(prediction.scores.items(), key=lambda item: -item[1])
         ],
         "marks": [

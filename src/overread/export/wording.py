@@ -77,6 +77,15 @@ def unlike_words(knows_only: str, unit: str) -> str:
     )
 
 
+def shown_score_words(reading: Reading, score: float) -> str:
+    """A score of the image; of a model that marks also whether the mark that it is of is shown."""
+    if not reading.marks_lesions or reading.threshold is None or score >= reading.threshold:
+        return score_words(score)
+    if score == 0:
+        return "no mark"
+    return f"{score_words(score)} (below {score_words(reading.threshold)}: not shown)"
+
+
 def answer_words(reading: Reading) -> str:
     """What the model says about the image as a whole, in one line."""
     prediction = reading.prediction

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -316,13 +317,25 @@ def _restoring_words(bundle: Bundle) -> list[str]:
     ]
 
 
-def commonest_class(bundle: Bundle) -> str | None:
-    """The class of most images that a model was measured on, where exactly one applies to each."""
-    if bundle.task != "single-label":
-        return None
-    amounts = {row["class_name"]: row["n_positive"] for row in bundle.evaluation if row["subgroup"] is None}
-    amounts.pop(None, None)
-    return max(amounts, key=lambda name: amounts[name], default=None)
+HEALTHY = {"normal", "healthy", "benign", "negative", "unremarkable", "no finding", "no findings"}
+
+
+def healthy_classes(bundle: Bundle, *, knows_only: str | None = None) -> tuple[str, ...]:
+    """The classes that are no disease by what the model or their names say; empty where neither does.
+
+    How common a class is says nothing of it: most images of many a data set show the disease.
+
+    Args:
+        bundle: the model.
+        knows_only: the one class that it learned from (see `Model.knows_only`).
+    """
+    if knows_only is not None:
+        return (knows_only,)
+    if bundle.task in ("boxes", "masks"):  # these classes are of lesions, and no mark is the healthy answer
+        return ()
+    plain = {name: re.sub(r"[\s_-]+", " ", name.casefold()).strip() for name in bundle.classes}
+    named = tuple(name for name, words in plain.items() if HEALTHY.issuperset(re.split(r" or | and |[,;/] ?", words)))
+    return () if len(named) == len(plain) else named
 
 
 def _told_words(row: Estimate, bundle: Bundle, knows_only: str | None) -> str:

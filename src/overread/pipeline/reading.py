@@ -83,7 +83,7 @@ def read_images(
         created=presenting.now(),
         model_simulated=bundle.simulated,
         measured=presenting.measured_words(bundle, knows_only=alone),
-        commonest=presenting.commonest_class(bundle),
+        healthy=presenting.healthy_classes(bundle, knows_only=alone),
         readings=readings,
         environment=environment(),
         warnings=[

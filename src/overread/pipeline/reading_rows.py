@@ -92,7 +92,7 @@ def read_rows(
         unit="row",
         model_simulated=bundle.simulated,
         measured=presenting.measured_words(bundle, knows_only=alone),
-        commonest=presenting.commonest_class(bundle),
+        healthy=presenting.healthy_classes(bundle, knows_only=alone),
         readings=readings,
         environment=environment(),
         warnings=[*_warnings(readings, list(rows.values()), left_out), *_far_words(bundle, cases)],
