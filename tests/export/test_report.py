@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -195,7 +196,7 @@ def test_names_from_files_cannot_become_markup(light: ReportContent, labelled: C
 def test_a_reading_shows_refused_images_first_with_the_reason(
     labelled: Callable[..., Reading], marked: Reading, refused: Reading
 ) -> None:
-    new = replace(marked, truth=None)
+    new = replace(marked, truth=None, marks_lesions=True)
     page = render_report(ReportContent("r", "reading", "now", readings=[labelled(1, 0.9), new, refused]))
     text = seen(page)
     assert "3 images given, 2 read, 1 refused; answers (the class with the highest score): malignant 1;" in text
@@ -533,3 +534,20 @@ def test_the_score_of_a_mark_that_is_not_shown_says_so(marked: Reading) -> None:
     assert "not shown" not in seen(
         render_report(ReportContent("r", "reading", "now", readings=[replace(own, marks_lesions=False)]))
     )
+
+
+def test_a_reading_has_the_limits_of_what_its_model_does(
+    marked: Reading, labelled: Callable[..., Reading], refused: Reading
+) -> None:
+    def limits(*readings: Reading, **other: Any) -> str:
+        page = seen(render_report(ReportContent("r", "reading", "now", readings=readings, **other)))
+        return page[page.index("What this cannot say") : page.index("Image by image")]
+
+    without_marks, with_these = "An image without marks is not", "answers with these also for images of another kind"
+    marks = [replace(one, exclusive=False, marks_lesions=True, truth=None) for one in (marked, refused)]
+    for said in (limits(*marks), limits(marks[1])):  # also where all are refused
+        assert without_marks in said
+        assert with_these not in said
+    assert without_marks not in limits(labelled(1, 0.5))
+    assert with_these in limits(labelled(1, 0.5))
+    assert with_these in limits(replace(labelled(1, 0.5), exclusive=False))

@@ -1,5 +1,6 @@
 """A volume or sequence as pictures."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -74,9 +75,13 @@ def test_millimetres_and_sides_are_said_only_where_the_file_says_them() -> None:
     placed = lines(reading(clip(geometry=Geometry(np.diag([0.5, 0.5, 3.0, 1.0])))))
     assert "the left edge is the patient's R, the top edge A; pixels are 0.5 x 0.5 mm, slices 3 mm apart" in placed
     assert "slice 3 (0.90)" in placed
+    assert "frame" not in placed
     without = lines(reading(clip()))
     assert " mm" not in without
     assert "patient's" not in without
+    moments = lines(reading(replace(clip(), sides=("L", "P"))))
+    assert "In each frame the left edge is the patient's R" in moments
+    assert "slice" not in moments
 
 
 def test_the_curve_is_drawn_in_black_and_white_and_rises_with_the_score() -> None:
@@ -113,5 +118,5 @@ def test_a_page_shows_the_sheet_and_the_curve_and_says_what_they_are(tmp_path: P
     made = reading(clip())
     html = render_report(ReportContent("t", "reading", "2024-01-01", readings=[made]))
     assert html.count("<img") == 2
-    assert "a: the score of each slice, and the slices with the highest" in html
+    assert "a: the score of each frame, and the frames with the highest" in html
     assert explained_class(made) == "malignant"

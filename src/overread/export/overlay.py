@@ -17,6 +17,7 @@ from PIL import ImageDraw
 from overread.evaluation.matching import FOUND_IOU
 from overread.export.bearings import draw_bearings
 from overread.export.display import in_scale_of, shown
+from overread.export.frames import frame_word
 from overread.export.heat import heat_of
 from overread.export.marking import (
     COLOURS,
@@ -99,7 +100,8 @@ def _with_marks(reading: Reading, image: Image, side_px: int) -> Composition:
     """The image without and with marks, and the truth where it needs a picture of its own; a volume in slices."""
     if len(image.shape) == 3:
         panels, how = slice_pictures(reading, image, side_px=side_px)
-        says = ("slices of the volume", "the score of each slice, and the slices with the highest")
+        word = frame_word(image)
+        says = (f"its {word}s", f"the score of each {word}, and the {word}s with the highest")
         return Composition(tuple(panels), tuple(_caption(reading, how=how)), says)
     view = shown(image)
     how = [f"Shown: {view.how}"]
@@ -209,8 +211,9 @@ def _caption(
     if wordless:
         counts = ", ".join(f"{count} {label}" for label, count in Counter(wordless).most_common())
         lines.append(Line(f"Contours without words, for lack of room: {counts}"))
-    if how and not flat and (reading.marks or reading.true_marks):
-        lines.append(Line("Marks are not drawn: they do not say in which slice they lie", "alarm"))
+    if how and reading.image is not None and not flat and (reading.marks or reading.true_marks):
+        word = frame_word(reading.image)
+        lines.append(Line(f"Marks are not drawn: they do not say in which {word} they lie", "alarm"))
     lines += [Line(text) for text in how]
     lines.append(Line(NOT_FOR_DIAGNOSIS))
     return lines

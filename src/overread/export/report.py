@@ -22,6 +22,7 @@ from overread.export.overlay import compose
 from overread.export.reading import Reading
 from overread.export.wording import (
     LIMITS,
+    LIMITS_OF_MARKING,
     LIMITS_OF_RESTORING,
     LIMITS_OF_ROWS,
     NOT_FOR_DIAGNOSIS,
@@ -100,7 +101,7 @@ def render_report(content: ReportContent) -> str:
         ordered=_ordered_words(content, cards),
         all_simulated=all(card["simulated"] for card in cards),  # then it is said once, above
         most_marks=MOST_MARKS,
-        limits=[*_limits_of(content), *_limits(content), *content.notes],
+        limits=[*_limits_of(content, cards), *_limits(content), *content.notes],
         footer=NOT_FOR_DIAGNOSIS,
     )
 
@@ -350,9 +351,12 @@ def _confusion(content: ReportContent) -> dict[str, Any] | None:
     return {"classes": content.confusion.classes, "rows": rows, "rule": content.confusion.rule}
 
 
-def _limits_of(content: ReportContent) -> Sequence[str]:
-    limits = LIMITS if content.unit == "image" else LIMITS_OF_ROWS
-    return (LIMITS_OF_RESTORING if content.restores else limits)[content.kind]
+def _limits_of(content: ReportContent, cards: Sequence[dict[str, Any]]) -> Sequence[str]:
+    if content.restores:
+        return LIMITS_OF_RESTORING[content.kind]
+    if any(card["marks_lesions"] for card in cards):
+        return LIMITS_OF_MARKING[content.kind]
+    return (LIMITS if content.unit == "image" else LIMITS_OF_ROWS)[content.kind]
 
 
 def _limits(content: ReportContent) -> Iterator[str]:
@@ -392,7 +396,7 @@ def _card(reading: Reading, n_readings: int) -> dict[str, Any]:
             for panel, says in zip(made.panels, made.says, strict=False)
         ],
         "wide": volume,
-        "scores_are": "Highest mark" if reading.marks_lesions else "Score",
+        "marks_lesions": reading.marks_lesions,
         "scores": [
             (class_words(reading, name), shown_score_words(reading, score), score)
             for name, score in sorted(prediction.scores.items(), key=lambda item: -item[1])

@@ -158,4 +158,4 @@ def _bearings(image: Image) -> list[str]:
     if image.geometry is not None:
         column_mm, row_mm, slice_mm = image.geometry.spacing_mm
         said.append(f"pixels are {column_mm:.3g} x {row_mm:.3g} mm, slices {slice_mm:.3g} mm apart")
-    return [f"In each slice {'; '.join(said)}"] if said else []
+    return [f"In each {frame_word(image)} {'; '.join(said)}"] if said else []

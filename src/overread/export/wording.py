@@ -384,10 +384,8 @@ LIMITS = {
     ),
     "reading": (
         "The truth about these images is not known here: nothing on this page says whether an answer is right.",
-        "An image without marks is not an image without disease: the model knows only the classes that it was taught, "
-        "in about the size and the colours in which they were shown to it.",
-        "The model always answers with one of its classes, also for images of another kind, another part of the body, "
-        "or with inverted grey values.",
+        "The model knows only the classes that it was taught, and answers with these also for images of another kind, "
+        "another part of the body, or with inverted grey values.",
         _OWN_SCALE,
     ),
 }
@@ -414,12 +412,24 @@ LIMITS_OF_ROWS = {
     ),
     "reading": (
         "The truth about these rows is not known here: nothing on this page says whether an answer is right.",
-        "The model always answers with one of its classes, also where measurements are in other units, were made "
-        "in another way, or are far from all that it learned from.",
+        "The model knows only the classes that it was taught, and answers with these also where measurements are in "
+        "other units, were made in another way, or are far from all that it learned from.",
         _OWN_SCALE,
     ),
 }
 """The same of rows of measurements."""
+
+LIMITS_OF_MARKING = {
+    **LIMITS,
+    "reading": (
+        LIMITS["reading"][0],
+        "An image without marks is not an image without disease: the model knows only the classes that it was taught, "
+        "in about the size and the colours in which they were shown to it.",
+        "Images of another kind, another part of the body, or with inverted grey values can get marks too.",
+        _OWN_SCALE,
+    ),
+}
+"""The same of models that mark."""
 
 LIMITS_OF_RESTORING = {
     "training": (*LIMITS["training"][:-1], _OTHER_NOISE, _MADE_UP),
