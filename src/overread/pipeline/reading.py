@@ -27,6 +27,7 @@ from overread.pipeline import presenting
 from overread.pipeline.assembly import knows_only
 from overread.pipeline.denoisers import load_with_denoisers
 from overread.pipeline.given import given
+from overread.pipeline.model_words import healthy_classes, measured_words
 from overread.preprocessing.step import Step
 from overread.progress import Progress
 from overread.provenance import digest_of, environment
@@ -82,8 +83,8 @@ def read_images(
         kind="reading",
         created=presenting.now(),
         model_simulated=bundle.simulated,
-        measured=presenting.measured_words(bundle, knows_only=alone),
-        healthy=presenting.healthy_classes(bundle, knows_only=alone),
+        measured=measured_words(bundle, knows_only=alone),
+        healthy=healthy_classes(bundle, knows_only=alone),
         readings=readings,
         environment=environment(),
         warnings=[

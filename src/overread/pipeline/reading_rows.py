@@ -25,6 +25,7 @@ from overread.finding import Prediction
 from overread.inference.predictor import FreshImages
 from overread.pipeline import presenting
 from overread.pipeline.assembly import knows_only, load_ensemble
+from overread.pipeline.model_words import healthy_classes, measured_words
 from overread.preprocessing.intensity import ZScore
 from overread.progress import Progress
 from overread.provenance import digest_of, environment
@@ -91,8 +92,8 @@ def read_rows(
         created=presenting.now(),
         unit="row",
         model_simulated=bundle.simulated,
-        measured=presenting.measured_words(bundle, knows_only=alone),
-        healthy=presenting.healthy_classes(bundle, knows_only=alone),
+        measured=measured_words(bundle, knows_only=alone),
+        healthy=healthy_classes(bundle, knows_only=alone),
         readings=readings,
         environment=environment(),
         warnings=[*_warnings(readings, list(rows.values()), left_out), *_far_words(bundle, cases)],

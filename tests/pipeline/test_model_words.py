@@ -7,7 +7,7 @@ import pytest
 
 from overread.data.section import DataSection
 from overread.evaluation.estimate import Estimate
-from overread.pipeline.presenting import healthy_classes, measured_words
+from overread.pipeline.model_words import healthy_classes, measured_words
 
 
 def row(metric: str, class_name: str | None, value: float | None, positive: int = 10) -> dict[str, Any]:
