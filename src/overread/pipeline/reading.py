@@ -69,7 +69,7 @@ def read_images(
     ]
     called = {case_id: name for name, case_id in ids.items()}
     alone = knows_only(bundle.recipe, bundle.task)
-    readings = _Readings(bundle, cases, called, predictions, learned_from, alone)
+    readings = _Readings(bundle, cases, called, predictions, learned_from)
     rows = readings.without_pixels()
     write_predictions_json(folder / "predictions.json", rows)
     write_frame_scores_csv(folder / "frame_scores.csv", rows)
@@ -141,12 +141,11 @@ class _Readings(Sequence[Reading]):
         names: Mapping[str, str],
         predictions: Sequence[Prediction],
         learned_from: Set[str],
-        knows_only: str | None,
     ) -> None:
         self._bundle = bundle
         self._cases = cases
         self._names = names
-        self._knows_only = knows_only
+        self._knows_only = knows_only(bundle.recipe, bundle.task)
         self._predictions = predictions
         self._learned_from = learned_from
 
