@@ -11,8 +11,9 @@ from overread.bundle import Bundle, Chosen, FoldRecord, load_bundle, save_bundle
 from overread.data.manifest import Case, ImageRef, Manifest
 from overread.errors import BundleError, RecipeError
 from overread.finding import Finding, Region
-from overread.models.contract import Shape
+from overread.models.contract import Shape, models
 from overread.pipeline.assembly import build_model, check_family, load_ensemble
+from overread.preprocessing.step import steps
 from overread.recipe import Recipe
 from overread.training.computing import Computing
 
@@ -24,6 +25,15 @@ LABELS = Manifest(
     (Case("a", "p", (ImageRef(Path("a")),), labels={"no": True, "yes": False}),),
 )
 SEVERAL = Manifest("set", "test", "multi-label", ("cyst", "stone"), LABELS.cases)
+ROWS = Manifest(
+    "set",
+    "test",
+    "single-label",
+    ("no", "yes"),
+    (Case("a", "p", (), labels={"no": True, "yes": False}, measurements=(1.0, 2.0)),),
+    measurements=("age", "size"),
+)
+VISITS = LABELS.with_cases((replace(LABELS.cases[0], images=(ImageRef(Path("a")), ImageRef(Path("b")))),))
 STONE = Finding("stone", Region((5, 5, 15, 15)))
 BOXES = Manifest("set", "test", "boxes", ("stone",), (Case("a", "p", (ImageRef(Path("a")),), marks=(STONE,)),))
 
@@ -92,7 +102,57 @@ def test_what_does_not_fit_is_named_with_the_setting_to_change(manifest: Manifes
         check_family(recipe(text), manifest)
 
 
+SCALED = '[[preprocessing.steps]]\nstep = "z-score"\nscope = "training"'
+
+
+@pytest.mark.parametrize("name", sorted(set(steps) - {"z-score"}))
+def test_steps_for_images_are_refused_for_rows_and_the_one_that_fits_is_named(name: str) -> None:
+    needed = {"resize": "factor = 0.5", "denoise-learned": 'bundle = "x"'}.get(name, "")
+    text = f'[model]\nfamily = "mlp"\n[[preprocessing.steps]]\nstep = "{name}"\n{needed}'
+    with pytest.raises(RecipeError, match=f"preprocessing.steps.1: '{name}'.*another measurement.*scope = .training"):
+        check_family(recipe(text), ROWS)
+
+
+def test_rows_are_not_scaled_by_themselves() -> None:
+    with pytest.raises(RecipeError, match=r"preprocessing.steps.1: 'z-score', as it is set here, is for images"):
+        check_family(recipe('[model]\nfamily = "mlp"\n[[preprocessing.steps]]\nstep = "z-score"'), ROWS)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[augmentation]\nnoise = 0.1", "augmentation: it varies images"),
+        ("[inference]\nmirrored = true", "inference.mirrored: it is about images"),
+    ],
+)
+def test_what_is_done_to_images_is_refused_for_rows(text: str, said: str) -> None:
+    with pytest.raises(RecipeError, match=said):
+        check_family(recipe(f'[model]\nfamily = "mlp"\n{SCALED}\n{text}'), ROWS)
+
+
+def test_all_wrong_names_are_told_at_once() -> None:
+    wrong = '[model]\nloss = "vocal"\n[training]\noptimiser = "adamww"\nschedule = "cosin"'
+    with pytest.raises(RecipeError, match=r"(?s)3 things.*mean 'adamw'.*mean 'cosine'.*mean 'focal'"):
+        check_family(recipe(wrong), LABELS)
+
+
+@pytest.mark.parametrize(
+    ("manifest", "family", "advised"),
+    [(ROWS, "mask-rcnn", "mlp"), (ROWS, "cnn", "mlp"), (VISITS, "mask-rcnn", "lstm")],
+)
+def test_the_families_that_are_advised_take_the_data_set(manifest: Manifest, family: str, advised: str) -> None:
+    with pytest.raises(RecipeError, match=r"model.family: .* Choose ") as refused:
+        check_family(recipe(f'[model]\nfamily = "{family}"'), manifest)
+    names = str(refused.value).split("Choose ")[-1].rstrip(".").split(" or ")
+    assert advised in names
+    for name in names:
+        axes = 0 if manifest is ROWS else 3
+        assert axes in models.get(name).axes
+
+
 def test_what_fits_passes() -> None:
+    check_family(recipe(f'[model]\nfamily = "mlp"\n{SCALED}'), ROWS)
+    check_family(recipe('[model]\nfamily = "lstm"'), VISITS)
     check_family(recipe('[model]\nfamily = "cnn"\n[inference]\nmirrored = true'), LABELS)
     check_family(recipe('[model]\nfamily = "mask-rcnn"\n[augmentation]\nquarter_turns = true'), BOXES)
     check_family(recipe('[training]\nstop_after = 3\nbalance = "weights"'), LABELS)

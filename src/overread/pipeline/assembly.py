@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,71 +19,121 @@ from overread.models.contract import HasLevels, Model, Shape, models
 from overread.models.memory_format import lay_out
 from overread.preprocessing.colour import Grey
 from overread.preprocessing.geometry import Resize
-from overread.preprocessing.step import Step, learns
+from overread.preprocessing.step import Step, learns, settings_of
 from overread.recipe import Recipe
 from overread.training.computing import Computing, Precision
 from overread.training.optim import optimisers, schedules
+
+_KINDS: dict[Axes, str] = {0: "a table of measurements", 2: "flat images", 3: "volumes or sequences"}
 
 
 def check_family(recipe: Recipe, manifest: Manifest) -> None:
     """Check that a recipe can serve a data set, before any image is looked at.
 
     Raises:
-        RecipeError: a family that cannot serve this truth or cannot be built, augmentation that does not fit, or a
-            training that cannot be.
+        RecipeError: with all of these: a family that cannot serve this truth or cannot be built, steps and
+            augmentation that do not fit, or a training that cannot be.
     """
-    family = models.get(recipe.model.family)
+    family = list(_wrong_family(recipe, manifest))
+    wrong = [
+        *family,
+        *_wrong_preparation(recipe, manifest),
+        *_wrong_inference(recipe, manifest),
+        *_wrong_training(recipe, manifest),
+        *([] if family else _wrong_settings(recipe, manifest)),
+    ]
+    if len(wrong) == 1:
+        raise RecipeError(wrong[0])
+    if wrong:
+        told = "\n".join(f"  {line}" for line in wrong)
+        raise RecipeError(f"Recipe '{recipe.name}': {len(wrong)} things do not fit.\n{told}")
+
+
+def _kinds_of(manifest: Manifest) -> tuple[Axes, ...]:
+    """What the cases may be, as far as their table says it: whether an image is a volume, its file says."""
+    if manifest.measurements:
+        return (0,)
+    return (3,) if any(len(case.images) > 1 for case in manifest.cases) else (2, 3)
+
+
+def _able(task: Task, kinds: Sequence[Axes]) -> str:
+    """The families that learn such truth from any of such kinds of data, to choose from."""
+    able = [name for name in models if task in models.get(name).tasks and set(kinds) & set(models.get(name).axes)]
+    return f"Choose {' or '.join(able) or 'another data set'}."
+
+
+def _wrong_family(recipe: Recipe, manifest: Manifest) -> Iterator[str]:
+    family, kinds = models.get(recipe.model.family), _kinds_of(manifest)
     if manifest.task not in family.tasks:
-        able = [name for name in models if manifest.task in models.get(name).tasks]
-        raise RecipeError(
+        yield (
             f"model.family: '{recipe.model.family}' learns from {' or '.join(family.tasks)}; '{manifest.name}' has "
-            f"{manifest.task}. Choose {' or '.join(able) or 'another data set'}."
+            f"{manifest.task}. {_able(manifest.task, kinds)}"
         )
+    elif not set(kinds) & set(family.axes):
+        yield _wrong_kind(recipe, manifest.task, kinds[0])
+    elif recipe.pretraining.epochs and not issubclass(family, HasLevels):
+        able = [name for name in models if issubclass(models.get(name), HasLevels)]
+        yield (
+            f"pretraining.epochs: '{recipe.model.family}' has no levels that could be trained before. Set it to 0, or "
+            f"choose {' or '.join(able)}."
+        )
+
+
+def _wrong_preparation(recipe: Recipe, manifest: Manifest) -> Iterator[str]:
+    """What does not fit in `[preprocessing]` and `[augmentation]`."""
+    for number, step in enumerate(recipe.preprocessing.steps, start=1):
+        if manifest.measurements and not step.takes_rows:
+            yield (
+                f"preprocessing.steps.{number}: '{settings_of(step)['step']}', as it is set here, is for images, whose "
+                'numbers are all of one kind; in a row each number is another measurement. Use step = "z-score" with '
+                'scope = "training", which brings each measurement to one scale by the training rows.'
+            )
+    if manifest.measurements and recipe.augmentation != AugmentationSection():
+        yield "augmentation: it varies images; this data set holds rows of measurements. Leave it out."
     if manifest.task == "boxes" and recipe.augmentation.rotation_degrees:
-        raise RecipeError(
+        yield (
             "augmentation.rotation_degrees: boxes that are turned no longer fit their lesions, and this data set has "
             "no masks. Set it to 0; quarter_turns and flip keep boxes right."
         )
     sizes = [step for step in recipe.preprocessing.steps if isinstance(step, Resize) and step.height is not None]
     turned = recipe.augmentation.quarter_turns and recipe.augmentation.crop is None
     if turned and sizes and sizes[-1].height != sizes[-1].width:
-        raise RecipeError(
+        yield (
             f"augmentation.quarter_turns: images of {sizes[-1].height} x {sizes[-1].width} px do not keep their size "
             "when they are turned. Resize them to squares, set augmentation.crop, or set quarter_turns to false."
         )
-    for name in ("mirrored", "views"):
-        if not manifest.labels_images and getattr(recipe.inference, name):
-            raise RecipeError(
-                f"inference.{name}: the answers to an image and its copies are averaged for labels only, and this "
-                f"{'data set has marks' if manifest.marks_lesions else 'model gives restored images'}. Leave it out."
-            )
     if manifest.task == "reconstruction" and learns(recipe.preprocessing.steps):
-        raise RecipeError(
+        yield (
             "preprocessing.steps: one of them learns from the images of each fold, so that the networks of the folds "
             "would restore to different scales. Leave it out: a model that restores finds its own scale."
         )
+
+
+def _wrong_inference(recipe: Recipe, manifest: Manifest) -> Iterator[str]:
+    for name in ("mirrored", "views"):
+        if not manifest.labels_images and getattr(recipe.inference, name):
+            yield (
+                f"inference.{name}: the answers to an image and its copies are averaged for labels only, and this "
+                f"{'data set has marks' if manifest.marks_lesions else 'model gives restored images'}. Leave it out."
+            )
+        elif manifest.measurements and getattr(recipe.inference, name):
+            yield f"inference.{name}: it is about images; this data set holds rows of measurements. Leave it out."
+        elif name == "views" and recipe.inference.views and recipe.augmentation == AugmentationSection():
+            yield (
+                "inference.views: copies are varied as [augmentation] says, which says nothing here. Name there how "
+                "images vary, or leave views out."
+            )
     if recipe.inference.one_class_a_place and not manifest.marks_lesions:
-        raise RecipeError("inference.one_class_a_place: it is about marks, which are not learned here. Leave it out.")
-    if recipe.inference.views and recipe.augmentation == AugmentationSection():
-        raise RecipeError(
-            "inference.views: copies are varied as [augmentation] says, which says nothing here. Name there how images "
-            "vary, or leave views out."
-        )
-    if recipe.pretraining.epochs and not issubclass(family, HasLevels):
-        able = [name for name in models if issubclass(models.get(name), HasLevels)]
-        raise RecipeError(
-            f"pretraining.epochs: '{recipe.model.family}' has no levels that could be trained before. Set it to 0, or "
-            f"choose {' or '.join(able)}."
-        )
-    _check_training(recipe, manifest)
-    _check_settings(recipe, manifest)
+        yield "inference.one_class_a_place: it is about marks, which are not learned here. Leave it out."
 
 
-def _check_settings(recipe: Recipe, manifest: Manifest) -> None:
-    """Refuse settings that fit no kind of image that the family takes; which kind these are is not known yet."""
+def _wrong_settings(recipe: Recipe, manifest: Manifest) -> Iterator[str]:
+    """Settings that fit no kind of image that the family takes; which kind these are may not be known yet."""
     kinds = {0: "tables", 2: "flat images", 3: "volumes and sequences"}
     refused: dict[str, str] = {}
     for axes in models.get(recipe.model.family).axes:
+        if axes not in _kinds_of(manifest):
+            continue
         try:
             build_model(recipe, Shape(manifest.task, manifest.classes, 1, axes))
         except (UnknownName, RecipeError) as error:
@@ -92,30 +142,31 @@ def _check_settings(recipe: Recipe, manifest: Manifest) -> None:
         else:
             return
     if len(refused) > 1:
-        raise RecipeError(" ".join(f"For {kind}: {said}" for said, kind in refused.items()))
-    raise RecipeError(next(iter(refused)))
+        yield " ".join(f"For {kind}: {said}" for said, kind in refused.items())
+    else:
+        yield from refused
 
 
-def _check_training(recipe: Recipe, manifest: Manifest) -> None:
+def _wrong_training(recipe: Recipe, manifest: Manifest) -> Iterator[str]:
     training = recipe.training
-    try:
-        optimisers.get(training.optimiser)
-        schedules.get(training.schedule)
-    except UnknownName as error:
-        raise RecipeError(f"training: {error}") from error
+    for catalogue, name in ((optimisers, training.optimiser), (schedules, training.schedule)):
+        try:
+            catalogue.get(name)
+        except UnknownName as error:
+            yield f"training: {error}"
     if not recipe.data.validation and training.stop_after is not None:
-        raise RecipeError(
+        yield (
             "training.stop_after: the validation part says when to stop, and data.validation = 0 makes none. Set a "
             "share such as data.validation = 0.15, or leave stop_after out."
         )
     if not recipe.data.validation and training.keep == "best":
-        raise RecipeError(
+        yield (
             "training.keep: 'best' chooses the epoch by the validation part, and data.validation = 0 makes none. Set "
             'keep = "last", or a share such as data.validation = 0.15.'
         )
     able = ["none", *["sampling"] * bool(manifest.classes), *["weights"] * manifest.labels_images]
     if training.balance not in able:
-        raise RecipeError(
+        yield (
             f"training.balance: 'weights' is for labels of whole images, 'sampling' also for marks; '{manifest.name}' "
             f"has {manifest.task}. Use {' or '.join(able)}."
         )
@@ -127,14 +178,14 @@ def check_axes(recipe: Recipe, shape: Shape) -> None:
     Raises:
         RecipeError: volumes for a family of flat images, a table for one of images ...
     """
-    if shape.axes in models.get(recipe.model.family).axes:
-        return
-    names = {0: "a table of measurements", 2: "flat images", 3: "volumes or sequences"}
-    able = [name for name in models if shape.axes in models.get(name).axes and shape.task in models.get(name).tasks]
-    takes = " or ".join(names[axes] for axes in models.get(recipe.model.family).axes)
-    raise RecipeError(
-        f"model.family: '{recipe.model.family}' takes {takes}; this data set holds {names[shape.axes]}. Choose "
-        f"{' or '.join(able) or 'another data set'}."
+    if shape.axes not in models.get(recipe.model.family).axes:
+        raise RecipeError(_wrong_kind(recipe, shape.task, shape.axes))
+
+
+def _wrong_kind(recipe: Recipe, task: Task, axes: Axes) -> str:
+    takes = " or ".join(_KINDS[own] for own in models.get(recipe.model.family).axes)
+    return f"model.family: '{recipe.model.family}' takes {takes}; this data set holds {_KINDS[axes]}. " + _able(
+        task, (axes,)
     )
 
 

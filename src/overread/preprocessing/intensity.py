@@ -160,6 +160,11 @@ class ZScore(Step):
         """Whether the mean and deviation of the training images are still to be learned."""
         return self.scope == "training" and self.mean is None
 
+    @property
+    def takes_rows(self) -> bool:
+        """Whether each channel is scaled by its own numbers."""
+        return self.scope == "training"
+
     def fit(self, images: Iterable[Image]) -> Self:
         """The step with the mean and deviation of all pixels of these images, channel by channel.
 

@@ -37,6 +37,11 @@ class Step(BaseModel, ABC):
         """Whether the step must still be fitted before it can be applied."""
         return False
 
+    @property
+    def takes_rows(self) -> bool:
+        """Whether it treats each channel by itself, as a row needs it, whose channels are different measurements."""
+        return False
+
     def fit(self, images: Iterable[Image]) -> Self:  # noqa: ARG002
         """A step with its numbers learned from training images; the same step where there is nothing to learn."""
         return self
