@@ -563,6 +563,18 @@ def test_a_fold_whose_model_would_never_see_a_class_is_refused():
         folds_of(manifest, DataSection(folds=2, validation=0.8), seed=0)
 
 
+@pytest.mark.parametrize(
+    "section", [DataSection(folds=2, validation=0.1), DataSection(scheme="hold-out", validation=0.1)]
+)
+def test_a_validation_part_that_would_not_show_a_class_is_refused_with_what_to_do(section):
+    manifest = _manifest(_labelled({"benign": 60, "malignant": 5}), classes=("benign", "malignant"))
+    said = r"validation part of fold 0 would not show 'malignant'.*validation = 0.0 with training.keep = .last"
+    with pytest.raises(ManifestError, match=said):
+        folds_of(manifest, section, seed=0)
+    folds_of(manifest, section.model_copy(update={"validation": 0.0}), seed=0)
+    folds_of(manifest, section.model_copy(update={"validation": 0.4}), seed=0)
+
+
 def test_a_data_set_of_test_cases_only_is_refused():
     with pytest.raises(ManifestError, match="no case to learn from"):
         folds_of(_manifest(_labelled(dict.fromkeys(CLASSES, 5), split="test")), DataSection(), seed=0)

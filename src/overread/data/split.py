@@ -54,8 +54,9 @@ def folds_of(
         one a site, in the order of their names, for "leave-one-site-out".
 
     Raises:
-        ManifestError: where the data set has no such parts, or a part would be empty or lack a class to learn or to
-            measure. A class that no case at all shows is none of this function's business (see `problems`).
+        ManifestError: where the data set has no such parts, or a part would be empty or lack a class to learn, to
+            choose by or to measure. A class that no case at all shows is none of this function's business (see
+            `problems`).
         DataLeak: where "official" splits share patients or identical images, and that is not accepted.
     """
     aside: tuple[str, ...] = ()
@@ -213,6 +214,15 @@ def _fold(
             f"The model of fold {index}{of_site} would never see {', '.join(lacking)}: all patients who show it fall "
             f"into other parts. Add patients with it, set a smaller validation share, or take the class out of the "
             f"data set."
+        )
+    choosing, taught = (groups.counts[part].sum(axis=0) for part in (validation, training))
+    unseen = [f"'{name}'" for number, name in enumerate(groups.classes) if taught[number] and not choosing[number]]
+    if section.validation and unseen:
+        raise ManifestError(
+            f"The validation part of fold {index} would not show {', '.join(unseen)}, so that the epoch would be "
+            f"chosen without it: too few patients show it for a share of {section.validation:g}. Set data.validation "
+            '= 0.0 with training.keep = "last", or a larger share; use fewer folds, add patients with it, or join it '
+            "with another class."
         )
     return Fold(index, groups.ids(fit), groups.ids(validation), tuple(sorted(tested)), left_out)
 
