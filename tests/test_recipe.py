@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from overread.data.section import AugmentationSection, DataSection
 from overread.errors import RecipeError, UnknownName
+from overread.models.contract import models
 from overread.models.section import ModelSection
 from overread.preprocessing.section import PreprocessingSection, step_from
 from overread.recipe import Recipe, load_recipe, shipped_recipes
@@ -96,6 +97,15 @@ def test_the_whole_recipe_shows_every_default() -> None:
     for section in (DataSection, AugmentationSection, TrainingSection):
         for key in section.model_fields:
             assert f"\n{key} = " in text
+
+
+@pytest.mark.parametrize("family", models.names())
+def test_the_resolved_recipe_shows_every_setting_of_its_family(family: str) -> None:
+    recipe = Recipe.from_toml(f'name = "a"\n[model]\nfamily = "{family}"', where="a").resolved()
+    for key in models.get(family).Settings.model_fields:
+        assert f"\n{key} = " in recipe.to_toml()
+    again = Recipe.from_toml(recipe.to_toml(), where="written").resolved()
+    assert (again, again.digest) == (recipe, recipe.digest)
 
 
 def test_every_wrong_key_and_value_is_reported_at_once() -> None:

@@ -171,8 +171,8 @@ class Recipe(BaseModel):
             settings = _family_settings(kind, self.model.options)
         except ValidationError as error:
             raise _refusal(f"Recipe '{self.name}'", [(error, kind, ("model",))]) from error
-        told = {key: value for key, value in settings.model_dump(mode="json").items() if value is not None}
-        return self.model_copy(update={"model": ModelSection(family=self.model.family, **told)})
+        told = ModelSection(family=self.model.family, **settings.model_dump(mode="json"))
+        return self.model_copy(update={"model": told})
 
     @cached_property
     def digest(self) -> str:
