@@ -1,10 +1,11 @@
 """Folders that results are written into."""
 
+import contextlib
 from pathlib import Path
 
 import pytest
 
-from overread.errors import InputError, OutputExists
+from overread.errors import InputError, ManifestError, OutputExists
 from overread.pipeline.folders import fresh_folder, run_folder
 
 
@@ -40,3 +41,31 @@ def test_a_run_is_gone_on_with_by_one_process_at_a_time(tmp_path: Path) -> None:
             run_folder(folder, recipe="r", data="d"),
         ):
             pass
+
+
+def refuse(folder: Path, *, learned: bool = False) -> None:
+    """A training that is refused, before or after something was learned."""
+    with contextlib.suppress(ManifestError), run_folder(folder, recipe="r", data="d", planned=True) as inside:
+        if not (inside / "recipe.toml").exists():
+            (inside / "recipe.toml").write_text("planned")
+        if learned:
+            (inside / "folds").mkdir()
+        raise ManifestError("errors")
+
+
+def test_a_run_that_was_refused_before_it_learned_leaves_its_folder_as_it_was(tmp_path: Path) -> None:
+    refuse(tmp_path / "new")
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "recipe.toml").write_text("written by hand")
+    refuse(tmp_path / "own")
+    assert [path.name for path in (tmp_path / "own").iterdir()] == ["recipe.toml"]
+    assert (tmp_path / "own" / "recipe.toml").read_text() == "written by hand"
+
+
+def test_a_run_that_was_refused_after_it_learned_keeps_all_it_has(tmp_path: Path) -> None:
+    refuse(tmp_path / "run", learned=True)
+    kept = {".lock", "folds", "recipe.toml", "run.json"}
+    assert {path.name for path in (tmp_path / "run").iterdir()} == kept
+    refuse(tmp_path / "run")
+    assert {path.name for path in (tmp_path / "run").iterdir()} == kept

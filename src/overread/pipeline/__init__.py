@@ -171,11 +171,11 @@ def train(
             progress.say("this run is finished already; nothing was done again")
             _clear(folder)  # where it was killed at its last breath
             return out
-        keep_denoisers(chosen, folder / DENOISERS)
         found = _problems(manifest, images, progress, folds=_folds(chosen))
         _stop_at_errors(manifest, found)
         progress.say(f"looking for patients and {manifest.unit}s on both sides")
         parting = part(chosen, manifest, whole, images, accept_leaks=accept_leaks)
+        keep_denoisers(chosen, folder / DENOISERS)
         cross_validate(
             chosen, manifest, found, folder, parting=parting, images=images, device=device, progress=progress
         )

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from overread.errors import InputError, OutputExists
+from overread.errors import InputError, OutputExists, OverreadError
 from overread.writing import write_whole
 
 IDENTITY = "run.json"
@@ -44,6 +44,7 @@ def run_folder(
     if folder.exists() and not folder.is_dir():
         raise OutputExists(f"'{folder}' is a file. Name a folder that is new or empty.")
     own = {_LOCK, IDENTITY, *([PLAN] if planned else [])}
+    before = {entry.name for entry in folder.iterdir()} if folder.exists() else None
     _check(folder, identity, own)  # before anything is put into it
     folder.mkdir(parents=True, exist_ok=True)
     with _lock_file(folder / _LOCK) as lock:
@@ -55,7 +56,21 @@ def run_folder(
             ) from error
         _check(folder, identity, own)  # again: another process may have begun meanwhile
         write_whole(folder / IDENTITY, json.dumps(identity, indent=1))
-        yield folder
+        try:
+            yield folder
+        except OverreadError:
+            _leave(folder, own, before)
+            raise
+
+
+def _leave(folder: Path, own: Set[str], before: Set[str] | None) -> None:
+    """After a refusal leave the folder as it was found, unless something was learned already."""
+    new = {entry.name for entry in folder.iterdir()} - (before or set())
+    if new <= own:
+        for name in new:
+            (folder / name).unlink()
+        if before is None:
+            folder.rmdir()
 
 
 def _lock_file(path: Path) -> BinaryIO:
