@@ -134,6 +134,7 @@ def test_json_holds_all_that_was_said(tmp_path: Path, marked: Reading, refused: 
     assert first["findings"][1] == {"label": "cyst", "score": 0.5, "interval": None, "box": [0, 0, 4, 4], "mask": None}
     assert Mask.from_coco(first["findings"][0]["mask"]) == marked.prediction.findings[0].region.mask
     assert second["refused"].startswith("It is 3 x 2 px")
+    assert (second["scores"], second["scores_are"]) == ({}, None)  # a refused image says nothing of its model
     assert second["predicted_class"] is None
 
 

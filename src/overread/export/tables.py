@@ -159,7 +159,7 @@ def _as_json(reading: Reading) -> dict[str, Any]:
         "refused": prediction.refused,
         "doubt": prediction.doubt,
         "scores": {name: _number(score, reading) for name, score in prediction.scores.items()},
-        "scores_are": "highest mark" if reading.can_mark else "of the image",
+        "scores_are": _scores_are(reading),
         "frame_scores": {
             name: [_frame_score(score, reading) for score in scores] for name, scores in prediction.frame_scores.items()
         },
@@ -167,6 +167,13 @@ def _as_json(reading: Reading) -> dict[str, Any]:
         "quality": _quality(reading),
         "findings": [_finding_as_json(finding, reading) for finding in prediction.findings],
     }
+
+
+def _scores_are(reading: Reading) -> str | None:
+    """None where there are none: a refused image says nothing of its model."""
+    if not reading.prediction.scores:
+        return None
+    return "highest mark" if reading.can_mark else "of the image"
 
 
 def _finding_as_json(finding: Finding, reading: Reading) -> dict[str, Any]:
