@@ -436,7 +436,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_bundle(read)
     read.add_argument(
-        "images", type=Path, nargs="+", metavar="IMAGE", help="an image, a folder, or a table of rows or sequences"
+        "images",
+        type=Path,
+        nargs="+",
+        metavar="IMAGE",
+        help="an image, a folder, a MedMNIST file (.npz) for all its images, or a table of rows or sequences",
     )
     read.add_argument("--out", type=Path, required=True, metavar="OUT", help="folder of the readings")
     _add_device(read)

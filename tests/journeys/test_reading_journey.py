@@ -51,6 +51,24 @@ def test_what_cannot_be_read_is_refused_by_name_and_the_others_are_read(
     assert len(list((tmp_path / "out").glob("*.png"))) == 2
 
 
+def test_a_file_of_benchmark_data_stands_for_its_images_and_a_damaged_one_is_refused(
+    overread: Any, classifier: Path, tmp_path: Path
+) -> None:
+    images = np.random.default_rng(0).integers(0, 255, (3, 64, 64), dtype=np.uint8)
+    labels = np.zeros((3, 1), np.uint8)
+    one = {"train_images": images[:1], "train_labels": labels[:1]}
+    np.savez(tmp_path / "mnist.npz", test_images=images, test_labels=labels, **one)
+    np.savez(tmp_path / "wrong.npz", test_images=images, test_labels=labels[:1])
+    said = overread("read", classifier, tmp_path / "mnist.npz", tmp_path / "wrong.npz", "--out", tmp_path / "out")
+    assert "4 of 5 cases were read." in said.out
+    answers = answers_in(tmp_path / "out")
+    names = ["train_000000", "test_000000", "test_000001", "test_000002"]
+    assert set(answers) == {*(f"mnist.npz/{name}" for name in names), "wrong.npz"}
+    assert answers["mnist.npz/train_000000"]["scores"] == answers["mnist.npz/test_000000"]["scores"]
+    assert answers["mnist.npz/test_000001"]["scores"] != answers["mnist.npz/test_000000"]["scores"]
+    assert answers["wrong.npz"]["refused"]
+
+
 def test_two_images_of_one_name_are_kept_apart_and_can_be_told_apart(
     overread: Any, classifier: Path, tmp_path: Path
 ) -> None:

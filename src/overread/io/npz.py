@@ -73,8 +73,8 @@ def _parsed(path: Path, item: str | None) -> tuple[str, int | None]:
         if len(names) == 1:
             return names[0], None
         raise UnreadableImage(
-            f'{path.name}: an npz holds several arrays; say which as item, such as "{names[0]}[0]". '
-            f"Found: {', '.join(names)}."
+            f'{path.name}: an npz holds several arrays; say which as item, such as "{names[0]}[0]", or save each image '
+            f"as a file of its own. Found: {', '.join(names)}."
         )
     match = _ITEM.fullmatch(item)
     if match is None or match["name"] not in names:

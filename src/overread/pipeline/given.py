@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
@@ -10,7 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from overread import io
+from overread.data.manifest import Case, ImageRef
 from overread.data.sources.files import is_image, is_table, tables_in, walk
+from overread.data.sources.medmnist import MedMnist
 from overread.errors import InputError, SourceError
 from overread.export.wording import first_names
 
@@ -29,7 +32,7 @@ class Given:
         warnings: what must be read before any answer.
     """
 
-    images: Mapping[str, tuple[Path, ...]]
+    images: Mapping[str, tuple[ImageRef, ...]]
     lone: Collection[Path]
     refused: Mapping[str, str]
     warnings: tuple[str, ...]
@@ -39,7 +42,8 @@ def given(paths: Sequence[Path], *, tables: bool) -> Given:
     """Every case under a name that no other has.
 
     A file goes by the shortest end of its path that no other has. A folder stands for all files in it that are images
-    or are called like one: what is damaged is refused by name.
+    or are called like one: what is damaged is refused by name. A file of benchmark data (MedMNIST) stands for all images
+    of its splits, each called as it is when it is learned from.
 
     Args:
         paths: files and folders.
@@ -62,16 +66,17 @@ def given(paths: Sequence[Path], *, tables: bool) -> Given:
             else:
                 left_out.append(file)
     ends = Counter(end for file in files for end in _ends(file))
-    images: dict[str, tuple[Path, ...]] = {
-        next(end for end in _ends(file) if ends[end] == 1): (shown,) for file, shown in files.items()
-    }
+    images: dict[str, tuple[ImageRef, ...]] = {}
+    for file, shown in files.items():
+        name = next(end for end in _ends(file) if ends[end] == 1)
+        images |= {f"{name}/{case.case_id}": case.images for case in _inside(shown)} or {name: (ImageRef(shown),)}
     refused: dict[str, str] = {}
     for table, some in examinations.items():
         for name in (*some.images, *some.refused):
             plain = len(examinations) == 1 and name not in images
             called = name if plain else f"{table}: {name}"
             if name in some.images:
-                images[called] = some.images[name]
+                images[called] = tuple(map(ImageRef, some.images[name]))
             else:
                 refused[called] = some.refused[name]
     if not images and not refused:
@@ -96,6 +101,14 @@ def _examinations(paths: Sequence[Path]) -> dict[Path, NewExaminations]:
                 if named.images:
                     found[inside[0]] = named
     return found
+
+
+def _inside(file: Path) -> tuple[Case, ...]:
+    """The images of a file of benchmark data; none of any other, and of a damaged one, which is then refused."""
+    with suppress(SourceError, zipfile.BadZipFile, OSError):
+        if MedMnist().recognises(file):
+            return MedMnist().read(file).cases
+    return ()
 
 
 def _ends(file: Path) -> list[str]:

@@ -53,7 +53,7 @@ def read_images(
     """
     named = given(paths, tables=bundle.axes == 3)
     ids = case_ids([*named.images, *named.refused])
-    cases = {ids[name]: Case(ids[name], ids[name], tuple(map(ImageRef, files))) for name, files in named.images.items()}
+    cases = {ids[name]: Case(ids[name], ids[name], refs) for name, refs in named.images.items()}
     images = _Whole(set(named.lone)) if bundle.of_several else FreshImages()
     ensemble = load_with_denoisers(bundle, weights, device=device, precision=precision)
     answers = progress.track(ensemble.predict(list(cases.values()), images), what="reading", total=len(cases))
