@@ -42,8 +42,8 @@ def given(paths: Sequence[Path], *, tables: bool) -> Given:
     """Every case under a name that no other has.
 
     A file goes by the shortest end of its path that no other has. A folder stands for all files in it that are images
-    or are called like one: what is damaged is refused by name. A file of benchmark data (MedMNIST) stands for all images
-    of its splits, each called as it is when it is learned from.
+    or are called like one: what is damaged is refused by name. A file of benchmark data (MedMNIST) stands for all
+    images of its splits, each called as it is when it is learned from.
 
     Args:
         paths: files and folders.
