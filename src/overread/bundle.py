@@ -122,6 +122,8 @@ class Bundle:
         folds: one record a network, in order.
         threshold: a mark is counted from this score on, in [0, 1].
         seen: digests of all images that it learned from, to notice when it is shown one of them again.
+        patients: digests of all patients that it learned from (see `patient_digest`), to notice when it is measured on
+            one of them; empty where its data set named none, and in old bundles.
         evaluation: how good it was found to be, as JSON of `Estimate`s.
         intended_use: what it is for and what not, in words.
         environment: the software it was made with.
@@ -155,6 +157,7 @@ class Bundle:
     image_facts: dict[str, Any]
     extent: Extent | None = None
     accepted_leaks: tuple[str, ...] = ()
+    patients: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.classes and self.task != "reconstruction":
@@ -171,6 +174,14 @@ class Bundle:
     def of_several(self) -> bool:
         """Whether its cases had several images or slices, so that one flat image by itself is no case to it."""
         return IMAGES_A_CASE in self.image_facts or (self.extent is not None and self.extent.slices[0] > 1)
+
+    def knows_patient(self, patient_id: str) -> bool:
+        """Whether it learned from a patient, as far as it can tell: a data set may name the same person otherwise."""
+        return patient_digest(patient_id, self.manifest_fingerprint) in self._known_patients
+
+    @cached_property
+    def _known_patients(self) -> frozenset[str]:
+        return frozenset(self.patients)
 
     def recipe_of(self, record: FoldRecord) -> Recipe:
         """By which the network of one fold was made: the recipe, with what a search chose for it.
@@ -190,6 +201,18 @@ class Bundle:
     def bundle_id(self) -> str:
         """Twelve hex digits that change with anything in the bundle, its weights included."""
         return digest_of(_content(self))[:12]
+
+
+def patient_digest(patient_id: str, fingerprint: str) -> str:
+    """What a bundle keeps of a patient: equal for equal ids in one bundle, another in every other.
+
+    It shows no id and ties no two bundles together; whoever guesses an id can compute it.
+
+    Args:
+        patient_id: as the data set names the patient.
+        fingerprint: of the data set that the model learned from.
+    """
+    return digest_of([fingerprint, patient_id])
 
 
 def save_bundle(

@@ -40,6 +40,26 @@ def same_patient(data: Path, *numbers: int) -> None:
     table.to_csv(data, index=False)
 
 
+def followed_up(data: Path, *patients: int) -> Path:
+    """A table with a new image of each of these patients in "test"."""
+    table = pd.read_csv(data)
+    rows = []
+    for patient in patients:
+        pixels = np.random.default_rng(100 + patient).integers(0, 200, (16, 16), dtype=np.uint8)
+        Image.fromarray(pixels).save(data.parent / f"again-{patient:02d}.png")
+        rows.append((f"again-{patient:02d}.png", "cyst", table["patient_id"][patient], "test"))
+    later = data.with_name("later.csv")
+    pd.concat([table, pd.DataFrame(rows, columns=table.columns)]).to_csv(later, index=False)
+    data.unlink()
+    return later
+
+
+def evaluate(overread: Any, run: Path, data: Path, *more: str) -> tuple[Any, dict[str, Any]]:
+    out = run.parent / f"evaluation-{len(list(run.parent.iterdir()))}"
+    said = overread("evaluate", run, data, "--out", out, *more)
+    return said, json.loads((out / "evaluation.json").read_text()) if said.code == 0 else {}
+
+
 def train(overread: Any, journey: Path, data: Path, scheme: str, *more: str, settings: str = "") -> tuple[Any, Path]:
     recipe = (journey / "cnn.toml").read_text().replace("epochs = 2", "epochs = 1")
     file = data.parent.parent / f"{scheme}.toml"
@@ -117,6 +137,71 @@ def test_whoever_is_in_the_official_test_split_is_not_learned_from_and_it_can_be
     measured = overread("evaluate", run, data, "--split", "test", "--out", data.parent.parent / "eval")
     assert measured.code == 0, measured.err
     assert json.loads((data.parent.parent / "eval" / "evaluation.json").read_text())["warnings"] == []
+
+
+def test_a_test_split_that_grew_by_patients_who_were_learned_from_is_not_measured(
+    overread: Any, journey: Path, data: Path
+) -> None:
+    said, run = train(overread, journey, data, "k-fold")
+    assert said.code == 0, said.err
+    later = followed_up(data, 3, 5, 28)  # the last was in the test split before
+    said, _ = evaluate(overread, run, later, "--split", "test")
+    assert said.code == 1
+    assert "2 of 7 images in the split 'test' of 'later' (again-03, again-05) are of patients of whom" in said.err
+    assert "patient 3" not in said.err
+    assert "patient" not in json.dumps(json.loads((run / "bundle" / "bundle.json").read_text())["content"]["patients"])
+
+
+def test_other_data_with_patients_who_were_learned_from_say_so_first(overread: Any, journey: Path, data: Path) -> None:
+    said, run = train(overread, journey, data, "k-fold")
+    assert said.code == 0, said.err
+    table = pd.read_csv(later := followed_up(data, 3, 5, 28))
+    table[table["split"] == "test"].drop(columns="split").to_csv(later, index=False)
+    said, evaluation = evaluate(overread, run, later)
+    assert said.code == 0, said.err
+    warning = "2 of 7 images (again-03, again-05) are of patients of whom the model learned from other images"
+    assert evaluation["warnings"][0].startswith(warning)
+    assert "was learned from" not in evaluation["scheme"]
+
+    table.iloc[:-3].drop(columns="split").to_csv(later, index=False)
+    said, evaluation = evaluate(overread, run, later)
+    assert "26 of 30 images were seen in training" in evaluation["warnings"][0]
+    table.iloc[[*range(26, 30), -1]].drop(columns="split").to_csv(later, index=False)
+    said, evaluation = evaluate(overread, run, later)
+    assert evaluation["warnings"] == []
+    assert "pixel for pixel, was learned from, nor anything else of their patients." in evaluation["scheme"]
+
+
+def test_a_split_of_data_that_share_patients_is_measured_where_the_model_learned_from_none_of_them(
+    overread: Any, journey: Path, data: Path
+) -> None:
+    said, run = train(overread, journey, data, "k-fold")
+    assert said.code == 0, said.err
+    table = pd.read_csv(later := followed_up(data, 27, 28))
+    table = table[table["split"] == "test"].copy()
+    table.loc[table["file"].str.startswith("again"), "split"] = "train"
+    table.to_csv(later, index=False)
+    said, evaluation = evaluate(overread, run, later, "--split", "test")
+    assert said.code == 0, said.err
+    assert evaluation["warnings"] == []
+
+
+def test_of_a_model_that_learned_where_no_patients_were_named_nobody_knows_whom_it_knows(
+    overread: Any, journey: Path, data: Path
+) -> None:
+    table = pd.read_csv(data)
+    table.drop(columns="patient_id").to_csv(data, index=False)
+    said, run = train(overread, journey, data, "k-fold")
+    assert said.code == 0, said.err
+    said, evaluation = evaluate(overread, run, data, "--split", "test")
+    assert said.code == 0, said.err
+    assert evaluation["warnings"] == []
+    assert "patients" not in evaluation["scheme"]
+    table.to_csv(data, index=False)
+    same_patient(data, 3, 28)
+    said, _ = evaluate(overread, run, data, "--split", "test")
+    assert said.code == 1
+    assert "may know patients of 'test'" in said.err
 
 
 def test_nearly_the_same_picture_on_both_sides_is_said_first(overread: Any, journey: Path, data: Path) -> None:

@@ -209,11 +209,12 @@ def evaluate(
     Raises:
         BundleError: no whole bundle there.
         ManifestError: a data set with errors, another task or other classes.
+        DataLeak: a split with patients whom the model learned from.
         OutputExists: `out` holds something already.
     """
     from overread.pipeline.assembly import device_for
     from overread.pipeline.external_evaluation import evaluate_bundle
-    from overread.pipeline.parting import stop_at_shared_patients
+    from overread.pipeline.known import known_to, stop_at_known_patients
 
     progress = progress or Silent()
     device_for(device)
@@ -232,16 +233,18 @@ def evaluate(
     with fresh_folder(out) as folder:
         found = _problems(manifest, images, progress)
         _stop_at_errors(manifest, found)
-        learned_here = model.manifest_fingerprint == _trainable(whole).fingerprint
-        if split is not None and not learned_here:  # else its training saw to it, or was told to accept it
-            stop_at_shared_patients(whole, split)
+        accepted = model.accepted_leaks if model.manifest_fingerprint == _trainable(whole).fingerprint else ()
+        known = known_to(model, manifest, images)
+        if split is not None and not accepted:
+            stop_at_known_patients(model, known, whole, split)
         return evaluate_bundle(
             model,
             bundle_folder(bundle),
             manifest,
             found,
             folder,
-            accepted=model.accepted_leaks if learned_here else (),
+            accepted=accepted,
+            known=known,
             split=split,
             images=images,
             device=device,

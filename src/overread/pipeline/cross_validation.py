@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from overread.bundle import DENOISERS, FOLDER, Bundle, FoldRecord, save_bundle
+from overread.bundle import DENOISERS, FOLDER, Bundle, FoldRecord, patient_digest, save_bundle
 from overread.data.extent import Extent
 from overread.data.fold import Fold
 from overread.data.inputs import input_of
@@ -269,6 +269,7 @@ def _bundle(
     )
     learned = {key for fold in results.folds for key in (*fold.fit, *fold.validation)}
     digests = images.digests(manifest)
+    patients = {case.patient_id for case in manifest.cases if manifest.names_patients and case.case_id in learned}
     return Bundle(
         name=recipe.name,
         recipe=recipe,
@@ -283,6 +284,7 @@ def _bundle(
         folds=records,
         threshold=results.threshold,
         seen=tuple(sorted({digests[key] for key in learned})),
+        patients=tuple(sorted(patient_digest(patient, manifest.fingerprint) for patient in patients)),
         evaluation=tuple(estimate.as_json() for estimate in estimates),
         intended_use=INTENDED_USE,
         environment=environment(),

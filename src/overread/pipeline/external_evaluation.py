@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from overread.bundle import Bundle
@@ -21,6 +21,7 @@ from overread.inference.restoring import examined
 from overread.pipeline import presenting
 from overread.pipeline.assembly import knows_only
 from overread.pipeline.denoisers import load_with_denoisers, seen_by_denoisers
+from overread.pipeline.known import Known
 from overread.progress import Progress
 from overread.provenance import environment
 from overread.training.computing import Precision
@@ -34,6 +35,7 @@ def evaluate_bundle(
     folder: Path,
     *,
     accepted: Sequence[str],
+    known: Known,
     split: str | None,
     images: PreparedImages,
     device: str,
@@ -61,18 +63,16 @@ def evaluate_bundle(
             "refused" + (f", the first, {refused[0].case_id}, because: {refused[0].refused}" if refused else "")
         )
     estimates = assessment.estimates(bundle.recipe.evaluation, seed=seed)
-    seen = _seen(bundle, manifest, digests)
-    known = seen_by_denoisers(bundle.folds[0].steps, digests, digests)
+    cleaned = seen_by_denoisers(bundle.folds[0].steps, digests, digests)
     doubts = presenting.doubts_of(predictions)
     found_out = presenting.warnings_of(refused, manifest)
-    warnings = [*accepted, *worsened_words(estimates), *seen, *known, *doubts, *found_out]
+    warnings = [*accepted, *worsened_words(estimates), *known.warnings, *cleaned, *doubts, *found_out]
     rows = list(presenting.readings_of(assessment, refused, manifest, {}))
     write_predictions_csv(folder / "predictions.csv", rows)
     write_frame_scores_csv(folder / "frame_scores.csv", rows)
-    alike = "pixel for pixel" if manifest.unit == "image" else "measurement by measurement"
     networks = f"All {len(bundle.folds)} networks of the bundle averaged" if len(bundle.folds) > 1 else "One network"
     scheme = f"{networks}, with the steps and the threshold of its bundle" + (
-        "." if seen else f"; none of these {manifest.unit}s, {alike}, was learned from."
+        "." if known.warnings else f"; {_nothing_known(bundle, manifest)}"
     )
     scheme = " ".join(filter(None, (scheme, presenting.counted_words(assessment))))
     write_json(
@@ -124,6 +124,13 @@ def evaluate_bundle(
     return estimates
 
 
+def _nothing_known(bundle: Bundle, manifest: Manifest) -> str:
+    """That none of it was learned from, as far as was looked."""
+    alike = "pixel for pixel" if manifest.unit == "image" else "measurement by measurement"
+    patients = ", nor anything else of their patients" if bundle.patients and manifest.names_patients else ""
+    return f"none of these {manifest.unit}s, {alike}, was learned from{patients}."
+
+
 def _with_classes_of(bundle: Bundle, manifest: Manifest) -> Manifest:
     """The data set with the model's classes in the model's order; absent ones have no cases."""
     if manifest.task != bundle.task and not {manifest.task, bundle.task} <= {"boxes", "masks"}:
@@ -144,16 +151,3 @@ def _with_classes_of(bundle: Bundle, manifest: Manifest) -> Manifest:
             f"{', '.join(bundle.classes)}. Rename them where they mean the same, or leave these cases out."
         )
     return manifest.with_classes(bundle.classes, task="boxes" if manifest.task == "boxes" else bundle.task)
-
-
-def _seen(bundle: Bundle, manifest: Manifest, digests: Mapping[str, str]) -> list[str]:
-    """A warning where the model was trained on some of these images."""
-    known = set(bundle.seen)
-    seen = [key for key, digest in digests.items() if digest in known]
-    if not seen:
-        return []
-    return [
-        f"{len(seen)} of {len(manifest.cases)} {manifest.unit}s were seen in training: these numbers flatter the "
-        "model. "
-        "For its performance look at the evaluation of the training run, or name a split that was held out (--split)."
-    ]

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from overread.data.fold import Fold
 from overread.data.groups import near_ties, tied_patients
-from overread.data.leaks import EXACT, NearPairs, across_folds, between_splits, exact, near_pairs, refuse, tied
-from overread.data.manifest import Manifest, Problem, Split
+from overread.data.leaks import EXACT, NearPairs, across_folds, between_splits, exact, near_pairs, tied
+from overread.data.manifest import Manifest, Problem
 from overread.data.prepared import PreparedImages
 from overread.data.section import DataSection
 from overread.data.split import folds_of, inner_folds_of
@@ -95,16 +95,6 @@ def shared(manifest: Manifest, images: PreparedImages) -> list[Problem]:
         return []
     same = images.digests(manifest)
     return between_splits(manifest, same, near_pairs(manifest, images.facts, same))
-
-
-def stop_at_shared_patients(whole: Manifest, split: Split) -> None:
-    """Refuse a split whose patients are in another one too: nobody knows whether a model learned from that one.
-
-    Raises:
-        DataLeak: at patients in two splits.
-    """
-    advice = f"A model that learned from another split may know patients of '{split}'. Correct the splits."
-    refuse(whole, between_splits(whole, {}), advice=advice)
 
 
 def scheme_of(section: DataSection, folds: Sequence[Fold], manifest: Manifest) -> str:
