@@ -9,6 +9,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from overread import pipeline
+from overread.progress import Silent
+
 NEAR = ("c-02", "c-21")
 """Nearly the same picture, of two patients: one in "train", one in "val"."""
 
@@ -170,6 +173,28 @@ def test_other_data_with_patients_who_were_learned_from_say_so_first(overread: A
     said, evaluation = evaluate(overread, run, later)
     assert evaluation["warnings"] == []
     assert "pixel for pixel, was learned from, nor anything else of their patients." in evaluation["scheme"]
+
+
+def test_a_training_whose_test_split_grew_while_it_was_interrupted_is_not_gone_on_with(
+    overread: Any, journey: Path, data: Path
+) -> None:
+    class Killed(Silent):
+        def say(self, line: str) -> None:
+            if "fold 2 of 2: epoch 1" in line:
+                raise KeyboardInterrupt
+
+    table, recipe, run = data.read_text(), data.parent.parent / "k-fold.toml", data.parent.parent / "run-k-fold"
+    recipe.write_text((journey / "cnn.toml").read_text().replace("epochs = 2", "epochs = 1"))
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.train(recipe, data, run, progress=Killed())
+    followed_up(data, 3, 5).rename(data)
+    said, _ = train(overread, journey, data, "k-fold")
+    assert said.code == 1
+    assert "parted otherwise" in said.err
+    assert not (run / "report.html").exists()
+    data.write_text(table)
+    said, _ = train(overread, journey, data, "k-fold")
+    assert said.code == 0, said.err
 
 
 def test_a_split_of_data_that_share_patients_is_measured_where_the_model_learned_from_none_of_them(

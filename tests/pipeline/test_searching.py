@@ -10,7 +10,7 @@ import pytest
 from overread.data.fold import Fold
 from overread.data.manifest import Case, ImageRef, Manifest
 from overread.data.prepared import PreparedImages
-from overread.errors import InputError, NotInstalled
+from overread.errors import InputError, NotInstalled, OutputExists
 from overread.models.contract import Shape
 from overread.pipeline.assembly import build_model
 from overread.pipeline.searching import (
@@ -91,15 +91,26 @@ def test_the_highest_mean_of_the_inner_scores_is_chosen_and_of_equal_ones_the_fi
 def test_a_kept_score_that_is_not_what_was_written_is_refused_and_never_taken_for_one(
     change: dict[str, object] | str, tmp_path: Path
 ) -> None:
-    told = {"settings": {"training.epochs": 2}, "score": 0.6, "seconds": 1.0, "failed": False}
+    fold = Fold(0, ("a", "b"), (), ("c",))
+    told = {"fold": fold.digest, "settings": {"training.epochs": 2}, "score": 0.6, "seconds": 1.0, "failed": False}
     file = tmp_path / "inner-0.json"
     file.write_text(json.dumps(told | {"sha256": digest_of(told)}))
-    assert _kept(file, {"training.epochs": 2}) == told
+    assert _kept(file, {"training.epochs": 2}, fold) == told
     with pytest.raises(InputError, match=r"inner-0\.json' is not what was written"):
-        _kept(file, {"training.epochs": 4})
+        _kept(file, {"training.epochs": 4}, fold)
     file.write_text(change if isinstance(change, str) else json.dumps(told | {"sha256": digest_of(told)} | change))
     with pytest.raises(InputError, match=r"inner-0\.json' is not what was written.*Delete it"):
-        _kept(file, {"training.epochs": 2})
+        _kept(file, {"training.epochs": 2}, fold)
+
+
+def test_a_kept_score_of_other_inner_parts_is_refused(tmp_path: Path) -> None:
+    fold, settings = Fold(0, ("a", "b"), (), ("c",)), {"training.epochs": 2}
+    file = tmp_path / "inner-0.json"
+    for kept in ({"fold": fold.digest}, {}):  # others did not say of which parts they are
+        told = {"settings": settings, "score": 0.6, "seconds": 1.0, "failed": False} | kept
+        file.write_text(json.dumps(told | {"sha256": digest_of(told)}))
+        with pytest.raises(OutputExists, match=r"inner-0\.json' rests on other cases"):
+            _kept(file, settings, Fold(0, ("a", "c"), (), ("b",)))
 
 
 def test_trainings_that_are_still_to_be_done_are_counted(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A model for every fold, none of which has seen what it is measured on."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from overread.data.manifest import Case, ImageRef, Manifest
 from overread.data.prepared import PreparedImages
 from overread.data.section import AugmentationSection, DataSection
 from overread.data.split import folds_of
+from overread.errors import OutputExists
 from overread.image import Image
 from overread.models.cnn import Cnn
 from overread.models.contract import Batch, Model, Output, Shape
@@ -76,6 +78,11 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
 @pytest.fixture(scope="module")
 def folds(manifest: Manifest) -> list[Fold]:
     return list(folds_of(manifest, DataSection(folds=3, validation=0.25), seed=5))
+
+
+def small_cnn() -> Cnn:
+    settings = Cnn.Settings(backbone="test_efficientnet", weights="none")
+    return Cnn.build(settings, Shape("single-label", ("benign", "malignant"), 1))
 
 
 class Judge:
@@ -228,12 +235,8 @@ def test_without_a_validation_part_nobody_judges_and_the_last_epoch_is_kept(mani
 def test_the_time_of_a_fold_counts_what_was_learned_before_the_labels_and_before_an_interruption(
     manifest, tmp_path
 ) -> None:
-    def build() -> Cnn:
-        settings = Cnn.Settings(backbone="test_efficientnet", weights="none")
-        return Cnn.build(settings, Shape("single-label", manifest.classes, 1))
-
     keys = [case.case_id for case in manifest.cases]
-    how: dict[str, Any] = {"build": build, "pretraining": PretrainingSection(epochs=1)}
+    how: dict[str, Any] = {"build": small_cnn, "pretraining": PretrainingSection(epochs=1)}
     fold = Fold(0, tuple(keys[:10]), (), tuple(keys[10:]))
     (first,), (again,) = (fitted(manifest, [fold], tmp_path, **how) for _ in range(2))
     assert first.seconds > first.fitted.seconds == sum(record.seconds for record in first.fitted.history) > 0
@@ -262,6 +265,28 @@ def test_folds_that_were_interrupted_go_on_to_the_same_bits(manifest, folds, tmp
         assert one.steps == other.steps
         for name, value in other.fitted.weights.items():
             assert torch.equal(one.fitted.weights[name], value), (one.fold.index, name)
+
+
+@pytest.mark.parametrize("change", ["fit", "validation", "test"])
+def test_what_was_learned_of_another_fold_is_not_gone_on_with(change, manifest, folds, tmp_path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        fitted(manifest, folds, tmp_path, progress=Stop("fold 1 of 3: epoch 1"))
+    checkpoint = tmp_path / "folds" / "fold-0" / "checkpoint.safetensors"
+    written = checkpoint.read_bytes()
+    other = [replace(folds[0], **{change: getattr(folds[0], change)[1:]}), *folds[1:]]
+    with pytest.raises(OutputExists, match=r"(?s)fold-0.*parted otherwise.*Nothing was changed"):
+        fitted(manifest, other, tmp_path)
+    assert checkpoint.read_bytes() == written
+    assert len(fitted(manifest, folds, tmp_path)) == 3
+
+
+def test_pre_training_of_another_fold_is_not_gone_on_with(manifest, folds, tmp_path) -> None:
+    how: dict[str, Any] = {"build": small_cnn, "pretraining": PretrainingSection(epochs=2)}
+    with pytest.raises(KeyboardInterrupt):
+        fitted(manifest, folds[:1], tmp_path, progress=Stop("pre-training: epoch 1"), **how)
+    other = replace(folds[0], fit=folds[0].fit[2:])
+    with pytest.raises(OutputExists, match=r"pretraining\.safetensors"):
+        fitted(manifest, [other], tmp_path, **how)
 
 
 def test_a_fold_is_the_same_whichever_others_are_fitted_before_it(manifest, folds, tmp_path) -> None:

@@ -53,6 +53,7 @@ def pretrained(folder: Path, *, epochs: int = 3, labels: int = 0, **how: Any) ->
         seed=5,
         fabric=fabric_for("cpu", "float32"),
         checkpoint=folder / "pretraining.safetensors",
+        fold="of these cases",
         what="pre-training",
         progress=Silent(),
     )

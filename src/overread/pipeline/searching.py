@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from overread.bundle import Chosen
-from overread.data.fold import Fold
+from overread.data.fold import Fold, refuse_other_fold
 from overread.data.manifest import Manifest
 from overread.errors import InputError, ManifestError, NonFiniteLoss, NotInstalled, RecipeError, UnknownName
 from overread.models.contract import Shape
@@ -116,6 +116,7 @@ def choose_settings(
     Raises:
         ManifestError: where no inner part defines a score.
         NonFiniteLoss: where the training of all settings left the numbers.
+        OutputExists: what an earlier call had tried rests on other folds.
     """
     if not inner:
         return {}
@@ -225,8 +226,9 @@ def _scored(
     """The score of one inner training, kept on the disk once it is known."""
     file = folder.with_suffix(".json")
     if file.exists():
-        return _kept(file, settings)
-    told: dict[str, Any] = {"settings": dict(settings), "score": None, "seconds": 0.0, "failed": False}
+        return _kept(file, settings, fold)
+    told: dict[str, Any] = {"fold": fold.digest, "settings": dict(settings)}
+    told |= {"score": None, "seconds": 0.0, "failed": False}
     try:
         (fitted,) = fit_folds(plan, [fold], folder=folder, progress=progress, what=what)
     except NonFiniteLoss as error:
@@ -241,7 +243,7 @@ def _scored(
     return told
 
 
-def _kept(file: Path, settings: Settings) -> dict[str, Any]:
+def _kept(file: Path, settings: Settings, fold: Fold) -> dict[str, Any]:
     try:
         told: dict[str, Any] = json.loads(file.read_text())
         if told.pop("sha256") != digest_of(told) or digest_of(told["settings"]) != digest_of(dict(settings)):
@@ -251,6 +253,7 @@ def _kept(file: Path, settings: Settings) -> dict[str, Any]:
             f"'{file}' is not what was written: the score of a finished training. Delete it, and that training is done "
             "again."
         ) from error
+    refuse_other_fold(told.get("fold"), fold.digest, file=file)
     return told
 
 

@@ -114,6 +114,9 @@ def fit_folds(
         progress: shows epochs and the time left.
         own: index of a fold -> its plan, where it has settings of its own.
         what: what to call a single fold in the progress shown.
+
+    Raises:
+        OutputExists: what an earlier call had learned rests on other folds.
     """
     for fold in progress.track(folds, what="folds") if len(folds) > 1 else folds:
         called = f"fold {fold.index + 1} of {len(folds)}" if len(folds) > 1 else what
@@ -174,6 +177,7 @@ def _fit_fold(plan: Plan, fold: Fold, *, checkpoint: Path, what: str, progress: 
             seed=seed_for(start.seed, "pretraining"),
             fabric=plan.fabric,
             checkpoint=pretrained_of(checkpoint),
+            fold=fold.digest,
             what=f"{what}, pre-training",
             progress=progress,
         )
@@ -184,6 +188,7 @@ def _fit_fold(plan: Plan, fold: Fold, *, checkpoint: Path, what: str, progress: 
         seed=start.seed,
         fabric=plan.fabric,
         checkpoint=checkpoint,
+        fold=fold.digest,
         score=(lambda judged: plan.judge(judged, start.steps, validation)) if validation else None,
         what=what,
         progress=progress,

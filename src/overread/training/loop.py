@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
+from overread.data.fold import refuse_other_fold
 from overread.errors import NonFiniteLoss
 from overread.models.contract import Batch, Model
 from overread.models.memory_format import lay_out
@@ -99,6 +100,7 @@ def fit(
     seed: int,
     fabric: Fabric,
     checkpoint: Path,
+    fold: str,
     score: Callable[[Model], float | None] | None,
     what: str,
     progress: Progress,
@@ -112,6 +114,7 @@ def fit(
         seed: of this fold.
         fabric: device and precision.
         checkpoint: file that is written after every epoch; deleting it starts anew.
+        fold: digest of the cases that it learns from and is judged by (see `Fold.digest`).
         score: judges a model on the validation part, in [0, 1], higher is better; None, where there is none, keeps the
             last epoch.
         what: what to call the work in the progress shown.
@@ -119,9 +122,10 @@ def fit(
 
     Raises:
         NonFiniteLoss: a loss became NaN or infinite; names the cases of the batch.
+        OutputExists: the checkpoint is of another fold.
     """
     run = begin(model, section, fabric)
-    history, best = _resume(run, checkpoint)
+    history, best = _resume(run, checkpoint, fold)
     if not section.asks_validation:
         score = None
     for epoch in progress.track(range(len(history), section.epochs), what=what, total=section.epochs - len(history)):
@@ -138,7 +142,7 @@ def fit(
         history.append(EpochRecord(epoch, losses, rate, value, time.perf_counter() - started))
         if best is None or section.keep == "last" or _better(value, history[best[0]].score):
             best = epoch, {name: tensor.detach().cpu().clone() for name, tensor in judged.state_dict().items()}
-        save(run, checkpoint, history, best)
+        save(run, checkpoint, fold, history, best)
         shown = "" if value is None else f", validation {value:.4f}"
         progress.say(f"{what}: epoch {epoch + 1} of {section.epochs}, loss {history[-1].loss:.4f}{shown}")
     assert best is not None
@@ -260,8 +264,14 @@ def losses_of(model: Model, batch: Batch, *, section: TrainingSection, fabric: F
         return model.loss(batch.to(fabric.device, section.memory_format))
 
 
-def save(run: Run, checkpoint: Path, history: Sequence[EpochRecord], best: tuple[int, Mapping[str, Tensor]]) -> None:
-    """Write where a training stands: the run, all epochs so far, and the number and the weights of the best."""
+def save(
+    run: Run,
+    checkpoint: Path,
+    fold: str,
+    history: Sequence[EpochRecord],
+    best: tuple[int, Mapping[str, Tensor]],
+) -> None:
+    """Write where a training stands: the run, its fold, all epochs so far, and the number and weights of the best."""
     numbers, tensors = packed(run.optimiser.state_dict(), name="optimiser")
     save_checkpoint(
         checkpoint,
@@ -271,7 +281,12 @@ def save(run: Run, checkpoint: Path, history: Sequence[EpochRecord], best: tuple
             "optimiser": tensors,
             "best": best[1],
         },
-        state={"history": [asdict(record) for record in history], "best": best[0], "optimiser": numbers},
+        state={
+            "fold": fold,
+            "history": [asdict(record) for record in history],
+            "best": best[0],
+            "optimiser": numbers,
+        },
     )
 
 
@@ -285,11 +300,12 @@ def epochs_done(checkpoint: Path) -> int:
     return 0 if found is None else len(found.state["history"])
 
 
-def _resume(run: Run, checkpoint: Path) -> tuple[list[EpochRecord], tuple[int, Mapping[str, Tensor]] | None]:
+def _resume(run: Run, checkpoint: Path, fold: str) -> tuple[list[EpochRecord], tuple[int, Mapping[str, Tensor]] | None]:
     found = load_checkpoint(checkpoint)
     if found is None:
         return [], None
     tensors, state = found.tensors, found.state
+    refuse_other_fold(state.get("fold"), fold, file=checkpoint)
     run.model.load_state_dict(tensors["model"])
     if run.averaged is not None:
         run.averaged.load_state_dict(tensors["averaged"])

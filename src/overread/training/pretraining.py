@@ -25,6 +25,7 @@ def pretrain(
     seed: int,
     fabric: Fabric,
     checkpoint: Path,
+    fold: str,
     what: str,
     progress: Progress,
 ) -> float:
@@ -42,6 +43,7 @@ def pretrain(
         seed: of this fold's pre-training.
         fabric: device and precision.
         checkpoint: file that is written after every epoch.
+        fold: digest of the fold, as for `fit`.
         what: what to call the work in the progress shown.
         progress: shows it.
 
@@ -56,6 +58,7 @@ def pretrain(
         seed=seed,
         fabric=fabric,
         checkpoint=checkpoint,
+        fold=fold,
         score=None,
         what=what,
         progress=progress,

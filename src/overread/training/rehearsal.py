@@ -229,7 +229,7 @@ def _seconds_to_save(run: Run, folder: Path) -> float:
     with TemporaryDirectory(dir=folder, prefix=".rehearsal-") as inside:
         began = time.perf_counter()
         weights = {name: tensor.detach().cpu().clone() for name, tensor in run.judged.state_dict().items()}
-        save(run, Path(inside) / "checkpoint.safetensors", [], (0, weights))
+        save(run, Path(inside) / "checkpoint.safetensors", "rehearsed", [], (0, weights))
         return time.perf_counter() - began
 
 
