@@ -261,6 +261,29 @@ def test_near_copies_can_be_left_apart_to_compare_with_parts_that_were_made_so(
     assert len(evaluation["warnings"]) == (fold[NEAR[0]] != fold[NEAR[1]])
 
 
+@pytest.mark.parametrize("near_copies", ["apart", "together"])
+def test_near_copies_of_what_was_learned_from_are_told_where_the_test_split_is_measured(
+    near_copies: str, overread: Any, journey: Path, data: Path
+) -> None:
+    table = pd.read_csv(data)
+    table.loc[21, "split"] = "test"
+    table.to_csv(data, index=False)
+    said, run = train(overread, journey, data, "k-fold", settings=f'near_copies = "{near_copies}"\n')
+    assert said.code == 0, said.err
+    said, evaluation = evaluate(overread, run, data, "--split", "test")
+    assert said.code == 0, said.err
+    if near_copies == "together":  # which set aside what is like the test split
+        assert evaluation["warnings"] == []
+        assert "was learned from" in evaluation["scheme"]
+        return
+    (warning,) = evaluation["warnings"]
+    assert warning.startswith(f"1 pair of images ({NEAR[0]} and {NEAR[1]}) show nearly the same picture")
+    assert "was learned from" not in evaluation["scheme"]
+    said, evaluation = evaluate(overread, run, data)
+    assert "25 of 30 images were seen in training" in evaluation["warnings"][0]
+    assert evaluation["warnings"][1] == warning
+
+
 def test_near_copies_stop_nobody_where_too_few_groups_would_be_left(overread: Any, journey: Path, data: Path) -> None:
     table = pd.read_csv(data).iloc[[2, 21, 1, 3]].assign(split="train", label=["cyst", "cyst", "stone", "stone"])
     table.to_csv(data, index=False)

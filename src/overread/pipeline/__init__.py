@@ -234,7 +234,8 @@ def evaluate(
         found = _problems(manifest, images, progress)
         _stop_at_errors(manifest, found)
         accepted = model.accepted_leaks if model.manifest_fingerprint == _trainable(whole).fingerprint else ()
-        known = known_to(model, manifest, images)
+        progress.say(f"looking for {whole.unit}s and patients that the model learned from")
+        known = known_to(model, manifest, whole, images)
         if split is not None and not accepted:
             stop_at_known_patients(model, known, whole, split)
         return evaluate_bundle(

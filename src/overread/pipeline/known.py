@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from overread.bundle import Bundle
-from overread.data.leaks import between_splits, refuse
+from overread.data.leaks import NearPairs, between_splits, near_pairs, refuse
 from overread.data.manifest import Manifest, Split
 from overread.data.prepared import PreparedImages
 from overread.errors import DataLeak
 from overread.export.wording import first_names
+from overread.pipeline.parting import near_words
 
 
 @dataclass(frozen=True)
@@ -20,11 +21,13 @@ class Known:
         manifest: the cases.
         seen: ids of those whose images it learned from.
         of_patients: ids of others, of patients whose other images it learned from.
+        near: pairs of which it learned from one, while the other is among these cases.
     """
 
     manifest: Manifest
     seen: tuple[str, ...]
     of_patients: tuple[str, ...]
+    near: NearPairs
 
     @property
     def warnings(self) -> list[str]:
@@ -40,25 +43,33 @@ class Known:
                 f"{len(self.of_patients)} {of_all} {unit}s ({first_names(self.of_patients)}) are of patients of whom "
                 f"the model learned from other {unit}s: these numbers are too good."
             )
+        if self.near:
+            said.append(near_words(self.near))
         return said
 
 
-def known_to(bundle: Bundle, manifest: Manifest, images: PreparedImages) -> Known:
+def known_to(bundle: Bundle, manifest: Manifest, whole: Manifest, images: PreparedImages) -> Known:
     """Find what a model learned from: images by their pixels, patients by their ids where both data sets name them.
+
+    Near copies are found of what it learned from and is in the data set too: a bundle keeps no pictures.
 
     Args:
         bundle: the model.
         manifest: the cases that it is measured on.
+        whole: the data set with all of its splits.
         images: where their pixels are known from.
     """
-    learned = set(bundle.seen)
-    seen = {key for key, digest in images.digests(manifest).items() if digest in learned}
-    of_patients = [
-        case.case_id
-        for case in manifest.cases
-        if manifest.names_patients and case.case_id not in seen and bundle.knows_patient(case.patient_id)
-    ]
-    return Known(manifest, tuple(sorted(seen)), tuple(of_patients))
+    same, known = images.digests(whole), set(bundle.seen)
+    learned = {key for key, digest in same.items() if digest in known}
+    fresh = [case for case in manifest.cases if case.case_id not in learned]
+    tested = {case.case_id for case in fresh}
+    of_patients = [case.case_id for case in fresh if bundle.knows_patient(case.patient_id)]
+    return Known(
+        manifest,
+        seen=tuple(case.case_id for case in manifest.cases if case.case_id in learned),
+        of_patients=tuple(of_patients) if manifest.names_patients else (),
+        near=[pair for pair in near_pairs(whole, images.facts, same) if tested & {*pair} and learned & {*pair}],
+    )
 
 
 def stop_at_known_patients(bundle: Bundle, known: Known, whole: Manifest, split: Split) -> None:

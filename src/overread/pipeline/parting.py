@@ -180,10 +180,7 @@ def _near(manifest: Manifest, folds: Sequence[Fold], near: NearPairs) -> tuple[s
     """Nearly equal images on both sides: of the folds, and of the official test split."""
     said = []
     if across := across_folds(folds, near):
-        said.append(
-            f"{_pairs(across)} show nearly the same picture, and of each pair one was learned from and the other "
-            "tested. If they are of one patient, or copies, these numbers are too good."
-        )
+        said.append(near_words(across))
     in_test = {case.case_id for case in manifest.cases if case.split == "test"}
     learned = {key for fold in folds for key in (*fold.fit, *fold.validation)}
     if later := [pair for pair in near if in_test & {*pair} and learned & {*pair}]:
@@ -192,6 +189,14 @@ def _near(manifest: Manifest, folds: Sequence[Fold], near: NearPairs) -> tuple[s
             "the official test split. If they are of one patient, or copies, numbers on that split will be too good."
         )
     return tuple(said)
+
+
+def near_words(pairs: NearPairs) -> str:
+    """What must be said of near copies of which one was learned from and the other tested."""
+    return (
+        f"{_pairs(pairs)} show nearly the same picture, and of each pair one was learned from and the other tested. If "
+        "they are of one patient, or copies, these numbers are too good."
+    )
 
 
 def _pairs(pairs: NearPairs) -> str:
