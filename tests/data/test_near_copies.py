@@ -1,6 +1,7 @@
 """Which images show nearly the same picture."""
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,75 @@ def test_a_changed_copy_is_found_among_others(changed) -> None:
     others = [_drawn(seed) for seed in range(30)]
     assert near_copies(_thumbnails(*others)) == []
     assert near_copies(_thumbnails(*others, changed(others[7]))) == [(7, 30)]
+
+
+def _small(pixels: np.ndarray) -> np.ndarray:
+    return np.asarray(Picture.fromarray(pixels.astype(np.uint8)).resize((28, 28), Picture.Resampling.BILINEAR))
+
+
+def _with(value: int, *place: int | slice) -> Callable[[np.ndarray], np.ndarray]:
+    def changed(pixels: np.ndarray) -> np.ndarray:
+        pixels = pixels.copy()
+        pixels[place] = value
+        return pixels
+
+    return changed
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        _with(0, 14, 14),
+        _with(255, 14, 14),
+        _with(255, 1, 1),
+        _with(255, slice(2, 6), 2),
+        lambda pixels: pixels[:, ::-1],
+        lambda pixels: pixels[::-1],
+        np.rot90,
+        lambda pixels: np.rot90(pixels, -1),
+        lambda pixels: 0.8 * pixels[::-1, ::-1] + 10,
+        lambda pixels: _with(255, 1, 1)(pixels[:, ::-1]),
+    ],
+    ids=[
+        "a black pixel",
+        "a white pixel",
+        "a white pixel in the corner",
+        "a stroke",
+        "mirrored",
+        "upside down",
+        "turned left",
+        "turned right",
+        "turned about and darker",
+        "mirrored and a white pixel",
+    ],
+)
+def test_a_small_copy_is_found_that_a_few_pixels_tell_from_the_other_or_that_was_turned(changed) -> None:
+    others = [_small(_drawn(seed)) for seed in range(30)]
+    assert near_copies(_thumbnails(*others)) == []
+    assert near_copies(_thumbnails(*others, changed(others[7]))) == [(7, 30)]
+    assert near_copies(_thumbnails(changed(others[7]), *others)) == [(0, 8)]
+
+
+def test_a_dark_image_is_like_its_copy_with_a_bright_letter() -> None:
+    others = [0.4 * _drawn(seed) for seed in range(30)]
+    assert near_copies(_thumbnails(*others, _with(255, slice(4, 12), slice(4, 6))(others[7]))) == [(7, 30)]
+
+
+def test_what_lies_alone_in_an_empty_image_counts_although_it_covers_little() -> None:
+    def alone(row: int, column: int, wide: int) -> np.ndarray:
+        return _with(255, slice(row, row + 8), slice(column, column + wide))(np.zeros((96, 96)))
+
+    assert near_copies(_thumbnails(alone(20, 30, 4), alone(20, 30, 12), alone(60, 10, 4), alone(44, 50, 8))) == []
+    assert near_copies(_thumbnails(alone(20, 30, 4), 0.5 * alone(20, 30, 4))) == [(0, 1)]
+
+
+@pytest.mark.parametrize("name", ["breastmnist", "pneumoniamnist"])
+def test_real_copies_are_found_that_one_pixel_or_a_mirror_tells_from_the_other(real_data: Path, name: str) -> None:
+    with np.load(real_data / "medmnist" / f"{name}.npz") as held:
+        pictures = list(held["train_images"][:60])
+    for changed in (_with(0, 14, 14), _with(255, 14, 14), _with(255, 1, 1), np.fliplr):
+        found = near_copies(_thumbnails(*pictures, *map(changed, pictures)))
+        assert {(number, 60 + number) for number in range(60)} <= {*found}
 
 
 def test_images_that_show_nothing_are_like_none() -> None:

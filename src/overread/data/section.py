@@ -28,9 +28,9 @@ class DataSection(BaseModel):
         held_out: which share, for "hold-out".
         validation: share of the *training* part that chooses the epoch; it is never part of what is reported.
             0 makes none; training.keep is then "last".
-        near_copies: "together": images that show nearly the same picture (with and without callipers, say) are on one
-            side, like identical ones. "apart": only identical ones are, and a pair on both sides is a warning, which
-            compares with numbers on parts that were made so. "official" leaves all where they are.
+        near_copies: "together": images that show nearly the same picture (with and without callipers, or mirrored,
+            say) are on one side, like identical ones. "apart": only identical ones are, and a pair on both sides is a
+            warning, which compares with numbers on parts that were made so. "official" leaves all where they are.
         truth: "given": the data set's own labels or marks are learned. "images": the images themselves are, which a
             model shall give back without their noise; labels and marks are not looked at.
     """

@@ -371,7 +371,8 @@ LIMITS = {
         "training, wrong labels, a data set that leaves out the hard cases, or the choice of this recipe among several "
         "on the same data.",
         "Images with equal pixels are kept on one side. Nearly equal ones on both sides are counted above, where there "
-        "are any; copies that were turned, mirrored or cut are not noticed.",
+        "are any, also mirrored or turned by quarters if they are flat; copies that were cut, moved, or turned by less "
+        "are not noticed.",
         _OWN_SCALE,
     ),
     "evaluation": (
