@@ -159,6 +159,17 @@ def test_the_same_seed_makes_the_same_network(name: str, task: str, kind: str) -
 
 
 @every_kind_of("single-label")
+def test_a_family_that_balances_learns_otherwise_from_weights_and_any_other_does_not(name: str, kind: str) -> None:
+    batch = batch_of("single-label", kind)
+    losses = []
+    for weights in (None, torch.linspace(0.2, 3.0, len(batch.case_ids))):
+        model = model_of(name, "single-label", kind)
+        torch.manual_seed(5)
+        losses.append(float(loss_of(model, replace(batch, weights=weights)).detach()))
+    assert (losses[0] != losses[1]) == models.get(name).balances
+
+
+@every_kind_of("single-label")
 def test_what_a_family_has_learned_it_answers(name: str, kind: str) -> None:
     model, batch = model_of(name, "single-label", kind), batch_of("single-label", kind)
     learn(model, batch, steps=40)

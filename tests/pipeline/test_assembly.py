@@ -95,6 +95,20 @@ def recipe(text: str) -> Recipe:
             '[model]\nfamily = "mask-rcnn"\n[training]\nbalance = "weights"',
             "training.balance: 'weights' is for labels of whole images.* 'set' has boxes. Use none or sampling",
         ),
+        (
+            LABELS,
+            '[model]\nfamily = "autoencoder"\nnormal = "no"\n[training]\nbalance = "weights"',
+            "training.balance: 'autoencoder' learns from one class alone",
+        ),
+        (LABELS, "[pretraining]\nlearning_rate = 0.01", "pretraining.epochs: it is 0, so that nothing else"),
+        (LABELS, "[training]\npatience = 9", "training.patience: with .* 'cosine' it has no effect: .*stop_after ends"),
+        (LABELS, '[training]\nschedule = "on-plateau"\nstep_epochs = 3', "training.step_epochs: .* schedule 'step'"),
+        (LABELS, '[training]\nschedule = "one-cycle"\nwarmup_epochs = 3', "training.warmup_epochs: .* of its own"),
+        (
+            LABELS,
+            '[data]\nscheme = "nested-k-fold"\n[search.space]\n"training.patience" = [3, 5]',
+            "training.patience: with .* 'cosine' it has no effect",
+        ),
     ],
 )
 def test_what_does_not_fit_is_named_with_the_setting_to_change(manifest: Manifest, text: str, said: str) -> None:
@@ -156,6 +170,9 @@ def test_what_fits_passes() -> None:
     check_family(recipe('[model]\nfamily = "cnn"\n[inference]\nmirrored = true'), LABELS)
     check_family(recipe('[model]\nfamily = "mask-rcnn"\n[augmentation]\nquarter_turns = true'), BOXES)
     check_family(recipe('[training]\nstop_after = 3\nbalance = "weights"'), LABELS)
+    check_family(recipe('[training]\nschedule = "on-plateau"\npatience = 9'), LABELS)
+    tried = '[search.space]\n"training.schedule" = ["cosine", "on-plateau"]\n"training.patience" = [3, 9]'
+    check_family(recipe(f'[data]\nscheme = "nested-k-fold"\n[training]\npatience = 3\n{tried}'), LABELS)
     check_family(recipe('[data]\nvalidation = 0.0\n[training]\nkeep = "last"'), LABELS)
     check_family(recipe('[model]\nfamily = "mask-rcnn"\n[training]\nbalance = "sampling"'), BOXES)
 

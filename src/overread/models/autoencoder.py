@@ -85,6 +85,7 @@ class Autoencoder(Model):
 
     tasks: ClassVar[tuple[str, ...]] = ("single-label", "reconstruction")
     axes: ClassVar[tuple[Axes, ...]] = (2, 3)
+    balances: ClassVar[bool] = False
 
     class Settings(FamilySettings):
         """Settings of the family "autoencoder".

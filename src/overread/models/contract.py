@@ -130,12 +130,14 @@ class Model(nn.Module, ABC):
     """One network behind the one contract; `loss` and `predict` do not depend on each other's mode.
 
     A family says in `tasks` which truth it learns from, in `axes` which images it takes (see `Shape`), and in
-    `takes_sequences` whether the volumes of a batch may have different numbers of slices.
+    `takes_sequences` whether the volumes of a batch may have different numbers of slices, and in `balances` whether
+    how often a class comes, or counts (`Batch.weights`), changes what is learned.
     """
 
     tasks: ClassVar[tuple[str, ...]]
     axes: ClassVar[tuple[Axes, ...]] = (2,)
     takes_sequences: ClassVar[bool] = False
+    balances: ClassVar[bool] = True
 
     @classmethod
     def knows_only(cls, settings: Any, task: str) -> str | None:  # noqa: ARG003
@@ -192,6 +194,7 @@ class Family(Protocol):
     tasks: tuple[str, ...]
     axes: tuple[Axes, ...]
     takes_sequences: bool
+    balances: bool
 
     @classmethod
     def knows_only(cls, settings: Any, task: str) -> str | None:

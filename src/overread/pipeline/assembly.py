@@ -17,6 +17,7 @@ from overread.image import Axes
 from overread.inference.predictor import Ensemble, Network
 from overread.models.contract import HasLevels, Model, Shape, models
 from overread.models.memory_format import lay_out
+from overread.pipeline.effects import without_effect
 from overread.preprocessing.colour import Grey
 from overread.preprocessing.geometry import Resize
 from overread.preprocessing.step import Step, learns, settings_of
@@ -32,7 +33,7 @@ def check_family(recipe: Recipe, manifest: Manifest) -> None:
 
     Raises:
         RecipeError: with all of these: a family that cannot serve this truth or cannot be built, steps and
-            augmentation that do not fit, or a training that cannot be.
+            augmentation that do not fit, a training that cannot be, or settings that would change nothing.
     """
     family = list(_wrong_family(recipe, manifest))
     wrong = [
@@ -40,6 +41,7 @@ def check_family(recipe: Recipe, manifest: Manifest) -> None:
         *_wrong_preparation(recipe, manifest),
         *_wrong_inference(recipe, manifest),
         *_wrong_training(recipe, manifest),
+        *without_effect(recipe),
         *([] if family else _wrong_settings(recipe, manifest)),
     ]
     if len(wrong) == 1:
