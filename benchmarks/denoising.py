@@ -21,7 +21,7 @@ from scipy import ndimage
 from skimage.restoration import denoise_nl_means, denoise_wavelet, estimate_sigma
 
 from overread import pipeline
-from overread.bundle import bundle_folder, load_bundle
+from overread.bundle_files import bundle_folder, load_bundle
 from overread.data.sources import open_data
 from overread.evaluation.restoration import NOISE_LEVELS, noise_words, quality_of, restoration_estimates
 from overread.image import Image

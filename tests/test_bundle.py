@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from overread.bundle import Bundle, FoldRecord, bundle_folder, fold_weights, load_bundle, save_bundle
+from overread.bundle import Bundle, FoldRecord
+from overread.bundle_files import bundle_folder, fold_weights, load_bundle, save_bundle
 from overread.data.extent import Extent
 from overread.errors import BundleError, OutputExists
 from overread.image import Image
@@ -363,7 +364,7 @@ def test_a_failure_leaves_the_old_bundle_and_nothing_else(saved):
 
 def test_a_bundle_can_be_looked_at_without_torch(saved):
     code = (
-        "import sys; from pathlib import Path; import overread.bundle as b; b.load_bundle(Path(sys.argv[1])); "
+        "import sys; from pathlib import Path; import overread.bundle_files as b; b.load_bundle(Path(sys.argv[1])); "
         "print('torch' in sys.modules)"
     )
     out = subprocess.check_output([sys.executable, "-c", code, str(saved)], text=True)

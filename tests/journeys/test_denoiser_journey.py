@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from overread.bundle import load_bundle
+from overread.bundle_files import load_bundle
 from overread.data.phantom import Phantom
 from overread.errors import BundleError
 from overread.preprocessing.learned import opened

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from overread.bundle import bundle_folder, load_bundle
+from overread.bundle_files import bundle_folder, load_bundle
 from overread.data.manifest import Case, ImageRef
 from overread.inference.predictor import FreshImages
 from overread.pipeline.denoisers import load_with_denoisers

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from overread.bundle import Bundle, Chosen, FoldRecord, load_bundle, save_bundle
+from overread.bundle import Bundle, Chosen, FoldRecord
+from overread.bundle_files import load_bundle, save_bundle
 from overread.data.manifest import Case, ImageRef, Manifest
 from overread.errors import BundleError, RecipeError
 from overread.finding import Finding, Region

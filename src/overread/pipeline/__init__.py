@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from overread import recipe as recipes
-from overread.bundle import DENOISERS, Bundle, bundle_folder, load_bundle
+from overread.bundle import DENOISERS, Bundle
+from overread.bundle_files import bundle_folder, load_bundle
 from overread.data.manifest import Manifest, Problem, Split
 from overread.data.prepared import PreparedImages
 from overread.data.problems import problems

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import torch
 
-from overread.bundle import CONTENTS, Bundle, fold_weights, refusal
+from overread.bundle import CONTENTS, Bundle, refusal
+from overread.bundle_files import fold_weights
 from overread.data.extent import Extent
 from overread.data.manifest import Manifest, Task
 from overread.data.section import AugmentationSection

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from overread.bundle import DENOISERS, FOLDER, Bundle, FoldRecord, patient_digest, save_bundle
+from overread.bundle import DENOISERS, FOLDER, Bundle, FoldRecord, patient_digest
+from overread.bundle_files import save_bundle
 from overread.data.extent import Extent
 from overread.data.fold import Fold
 from overread.data.inputs import input_of

@@ -6,7 +6,8 @@ import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from overread.bundle import DENOISERS, Bundle, asked_denoisers, bundle_folder, load_bundle
+from overread.bundle import DENOISERS, Bundle
+from overread.bundle_files import asked_denoisers, bundle_folder, load_bundle
 from overread.errors import InputError, RecipeError
 from overread.inference.predictor import Ensemble
 from overread.inference.restoring import TrainedDenoiser

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from overread.bundle import Bundle, Chosen, weights_bytes
+from overread.bundle import Bundle, Chosen
+from overread.bundle_files import weights_bytes
 from overread.data.inputs import as_read
 from overread.data.manifest import Case, Manifest
 from overread.errors import InputError, UndefinedMetric, UnreadableImage
