@@ -91,7 +91,7 @@ def test_images_of_one_patient_are_drawn_together_and_the_test_says_that_it_coun
     alone = compared(truth, patients, runs)["auroc", None]
     assert (row.low, row.high) == pytest.approx((alone.low, alone.high), abs=0.03)
     assert row.test.p_value < alone.test.p_value
-    assert "these are of 60 patients only" in row.test.method
+    assert "these are of 60 patients (or groups of copies) only" in row.test.method
     assert "patients" not in alone.test.method
 
 

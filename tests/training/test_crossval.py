@@ -77,7 +77,7 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
 
 @pytest.fixture(scope="module")
 def folds(manifest: Manifest) -> list[Fold]:
-    return list(folds_of(manifest, DataSection(folds=3, validation=0.25), seed=5))
+    return list(folds_of(manifest, DataSection(folds=3, validation=0.4), seed=5))
 
 
 def small_cnn() -> Cnn:

@@ -217,7 +217,8 @@ def _fold(
         )
     choosing, taught = (groups.counts[part].sum(axis=0) for part in (validation, training))
     unseen = [f"'{name}'" for number, name in enumerate(groups.classes) if taught[number] and not choosing[number]]
-    if section.validation and unseen:
+    # of marks, the mean over the classes that are there still ranks epochs, and images may well show none of a class
+    if section.validation and unseen and not manifest.marks_lesions:
         raise ManifestError(
             f"The validation part of fold {index} would not show {', '.join(unseen)}, so that the epoch would be "
             f"chosen without it: too few patients show it for a share of {section.validation:g}. Set data.validation "
