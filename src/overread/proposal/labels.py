@@ -37,24 +37,18 @@ def for_labels(look: Look, manifest: Manifest, machine: Machine) -> tuple[str, d
         "augmentation": augmentation(look, turned=True),
         "model": [
             ('family = "cnn"', "classifies whole images"),
-            ('backbone = "tf_efficientnet_lite0"', "small enough to train without a graphics card"),
-            ('weights = "imagenet"', "a network that has seen photographs needs fewer medical images"),
+            *parts.PRETRAINED,
         ],
-        "training": [
-            *parts.training(
-                TRAINING,
-                manifest,
-                machine,
-                pixels=side * side,
-                pixels_a_second=SPEED,
-                bytes_a_pixel=BYTES,
-                trainings=parts.FOLDS,
-                unit="image",
-            ),
-            ("learning_rate = 0.0005", "lower than from scratch: the weights have learned something already"),
-            parts.balance(manifest),
-            *parts.kept(manifest),
-        ],
+        "training": parts.training(
+            TRAINING,
+            manifest,
+            machine,
+            pixels=side * side,
+            pixels_a_second=SPEED,
+            bytes_a_pixel=BYTES,
+            unit="image",
+            learning_rate=parts.RATE_PRETRAINED,
+        ),
     }
 
 
@@ -75,21 +69,16 @@ def for_sequences(look: Look, manifest: Manifest, machine: Machine) -> tuple[str
         ),
         "augmentation": augmentation(look, turned=True),
         "model": [('family = "lstm"', "reads the images of a case in their order")],
-        "training": [
-            *parts.training(
-                TRAINING,
-                manifest,
-                machine,
-                pixels=side * side * frames,
-                pixels_a_second=SPEED,
-                bytes_a_pixel=BYTES,
-                trainings=parts.FOLDS,
-                unit="case",
-            ),
-            ("learning_rate = 0.001", "from scratch: nothing was learned before"),
-            parts.balance(manifest),
-            *parts.kept(manifest),
-        ],
+        "training": parts.training(
+            TRAINING,
+            manifest,
+            machine,
+            pixels=side * side * frames,
+            pixels_a_second=SPEED,
+            bytes_a_pixel=BYTES,
+            unit="case",
+            learning_rate=parts.RATE_FROM_SCRATCH,
+        ),
     }
 
 

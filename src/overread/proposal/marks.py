@@ -46,24 +46,18 @@ def for_marks(look: Look, manifest: Manifest, machine: Machine) -> tuple[str, di
         ],
         "model": [
             ('family = "mask-rcnn"', "marks lesions"),
-            ('backbone = "tf_efficientnet_lite0"', "small enough to train without a graphics card"),
-            ('weights = "imagenet"', "a network that has seen photographs needs fewer medical images"),
+            *parts.PRETRAINED,
         ],
-        "training": [
-            *parts.training(
-                TRAINING,
-                manifest,
-                machine,
-                pixels=side * side,
-                pixels_a_second=SPEED,
-                bytes_a_pixel=BYTES,
-                trainings=1,
-                unit="image",
-            ),
-            ("learning_rate = 0.0005", "lower than from scratch: the weights have learned something already"),
-            parts.balance(manifest),
-            *parts.kept(manifest),
-        ],
+        "training": parts.training(
+            TRAINING,
+            manifest,
+            machine,
+            pixels=side * side,
+            pixels_a_second=SPEED,
+            bytes_a_pixel=BYTES,
+            unit="image",
+            learning_rate=parts.RATE_PRETRAINED,
+        ),
         **({"inference": _inference()} if _parts_places(manifest) else {}),
     }
 

@@ -11,6 +11,13 @@ from overread.machine import Machine
 Lines = list[tuple[str, str]]
 """A line of TOML and why it is so."""
 
+PRETRAINED: Lines = [
+    ('backbone = "tf_efficientnet_lite0"', "small enough to train without a graphics card"),
+    ('weights = "imagenet"', "a network that has seen photographs needs fewer medical images"),
+]
+RATE_PRETRAINED = "learning_rate = 0.0005", "lower than from scratch: the weights have learned something already"
+RATE_FROM_SCRATCH = "learning_rate = 0.001", "from scratch: nothing was learned before"
+
 Table = Sequence[tuple[int | None, int, int]]
 """(up to this many cases, epochs, cases a step); the last row goes for all others."""
 
@@ -53,13 +60,13 @@ def data(manifest: Manifest) -> Lines:
         if splits == {"train", "val"}:
             why += '; the data set\'s own train and val splits are one here ("official" keeps them apart)'
         lines = [('scheme = "k-fold"', why), _folds(manifest)]
-    if too_few := too_few_for_validation(manifest):
+    if too_few := _too_few_for_validation(manifest):
         lines.append(("validation = 0.0", f"{too_few} too few to give some away for choosing the epoch"))
     return lines
 
 
 def _folds(manifest: Manifest) -> tuple[str, str]:
-    name, rarest = rarest_class(manifest)
+    name, rarest = _rarest_class(manifest)
     if rarest < 2:
         raise InputError(
             f"Class '{name}' has {rarest} patient; to learn it and to measure it takes at least 2. Check that its "
@@ -70,24 +77,24 @@ def _folds(manifest: Manifest) -> tuple[str, str]:
     return f"folds = {folds}", why
 
 
-def too_few_for_validation(manifest: Manifest) -> str:
+def _too_few_for_validation(manifest: Manifest) -> str:
     """Who is too few for a validation part, in words; empty where there are enough."""
     patients = len({case.patient_id for case in manifest.cases})
     if patients < PATIENTS_FOR_VALIDATION:
         return f"{patients} patients are"
     if manifest.marks_lesions:
         return ""
-    name, rarest = rarest_class(manifest)
+    name, rarest = _rarest_class(manifest)
     return f"{rarest} patients of {in_comment(name)} are" if rarest < RAREST_FOR_VALIDATION else ""
 
 
-def kept(manifest: Manifest) -> Lines:
+def _kept(manifest: Manifest) -> Lines:
     """Which epoch is kept, where nothing is there to choose it by."""
-    few = too_few_for_validation(manifest)
+    few = _too_few_for_validation(manifest)
     return [('keep = "last"', "there is no validation part to choose by")] if few else []
 
 
-def balance(manifest: Manifest) -> tuple[str, str]:
+def _balance(manifest: Manifest) -> tuple[str, str]:
     """What is done about classes that are unequally common."""
     name, share = _rarest_share(manifest)
     what = f"{in_comment(name)} is in {share:.1%} of the {manifest.unit}s"
@@ -104,10 +111,10 @@ def training(
     pixels: int,
     pixels_a_second: float,
     bytes_a_pixel: float,
-    trainings: int,
     unit: str,
+    learning_rate: tuple[str, str],
 ) -> Lines:
-    """How long is learned, and how many cases a step, as far as the machine allows.
+    """How it is learned: how long, and how many cases a step, as far as the machine allows.
 
     Args:
         table: what would be right for so many cases.
@@ -116,12 +123,13 @@ def training(
         pixels: of one case, as the network sees it.
         pixels_a_second: that one core learns from.
         bytes_a_pixel: of the activations of one case.
-        trainings: one a fold.
         unit: what one case is called, such as "image".
+        learning_rate: the line that sets it, and why.
     """
     count = len(manifest.cases)
     epochs, batch = next((epochs, batch) for up_to, epochs, batch in table if up_to is None or count <= up_to)
     cores = A_CARD_IS if machine.card else machine.cores
+    trainings = 1 if manifest.marks_lesions else FOLDS
     hours_an_epoch = count * trainings * pixels / (pixels_a_second * cores) / 3600
     possible = max(int(LONGEST_H / hours_an_epoch), 1)
     why = f"enough for {count} {unit}s"
@@ -134,6 +142,9 @@ def training(
     return [
         (f"epochs = {min(epochs, possible)}", why),
         (f"batch_size = {fits}", room if fits < batch else _portion(batch, count, unit)),
+        learning_rate,
+        _balance(manifest),
+        *_kept(manifest),
     ]
 
 
@@ -142,7 +153,7 @@ def _portion(batch: int, count: int, unit: str) -> str:
     return f"about {steps} steps an epoch for {count} {unit}s"
 
 
-def rarest_class(manifest: Manifest) -> tuple[str, int]:
+def _rarest_class(manifest: Manifest) -> tuple[str, int]:
     """The class that the fewest patients have (of several labels also: lack), and how many; those of nobody apart."""
     patients: dict[str, set[str]] = {name: set() for name in manifest.classes}
     for case in manifest.cases:

@@ -55,21 +55,16 @@ def for_volumes(look: Look, manifest: Manifest, machine: Machine) -> tuple[str, 
         ),
         "augmentation": [('set = "volume"', "patients do not lie alike; no side is taken for the other")],
         "model": model,
-        "training": [
-            *parts.training(
-                TRAINING,
-                manifest,
-                machine,
-                pixels=side * side * slices,
-                pixels_a_second=SPEED[family],
-                bytes_a_pixel=BYTES[family],
-                trainings=parts.FOLDS,
-                unit="case",
-            ),
-            ("learning_rate = 0.001", "from scratch: nothing was learned before"),
-            parts.balance(manifest),
-            *parts.kept(manifest),
-        ],
+        "training": parts.training(
+            TRAINING,
+            manifest,
+            machine,
+            pixels=side * side * slices,
+            pixels_a_second=SPEED[family],
+            bytes_a_pixel=BYTES[family],
+            unit="case",
+            learning_rate=parts.RATE_FROM_SCRATCH,
+        ),
     }
 
 
