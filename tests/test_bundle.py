@@ -130,8 +130,10 @@ def test_an_older_bundle_that_does_not_say_what_it_cost_is_read(saved):
     assert cost["weights_bytes"] == sum(file.stat().st_size for file in saved.glob("*.safetensors"))
 
 
-def test_an_older_bundle_that_does_not_say_how_large_its_images_were_keeps_its_id(saved):
-    assert "extent" not in json.loads((saved / "bundle.json").read_text())["content"]
+def test_an_older_bundle_that_does_not_say_what_came_later_keeps_its_id(saved):
+    content = json.loads((saved / "bundle.json").read_text())["content"]
+    assert "extent" not in content
+    assert "turned" not in content["recipe"]["inference"]
     assert load_bundle(saved).extent is None
     assert not load_bundle(saved).of_several
 

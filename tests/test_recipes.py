@@ -43,8 +43,9 @@ def test_a_shipped_recipe_fits_its_family_and_gives_a_network_that_learns(name: 
     resolved = load_recipe(name).resolved()
     family = models.get(resolved.model.family)
     assert set(load_recipe(name).model.options) <= set(resolved.model.options)
+    axes = 3 if "voxels" in header_of(RECIPES[name]) else 2
     restores = resolved.data.truth == "images"
-    shape = Shape("reconstruction", (), 1) if restores else Shape(family.tasks[0], ("normal", "other"), 1)
+    shape = Shape("reconstruction", (), 1) if restores else Shape(family.tasks[0], ("normal", "other"), 1, axes)
     built = family.build(family.Settings(**resolved.model.options), shape, pretrained=False)
     assert any(parameter.requires_grad for parameter in built.parameters())
 

@@ -8,6 +8,7 @@ import pytest
 
 from overread.data.manifest import Case, Manifest
 from overread.data.section import SETS, DataSection
+from overread.inference.section import InferenceSection
 from overread.models.contract import HasLevels, Shape, models
 from overread.models.losses import losses, reconstruction_losses
 from overread.pipeline.assembly import build_model, check_family
@@ -27,6 +28,7 @@ CATALOGUES = {
     "Reconstruction losses": reconstruction_losses,
     "Optimisers": optimisers,
     "Schedules": schedules,
+    "Asking more than once": InferenceSection.model_fields,
 }
 EXAMPLES = [
     Recipe.from_toml(block, where=PAGE.name) for block in re.findall(r"```toml\n(.*?)```", PAGE.read_text(), re.DOTALL)

@@ -215,6 +215,8 @@ def content_of(bundle: Bundle) -> dict[str, Any]:
     for name, absent in (("extent", None), ("patients", ())):
         if getattr(bundle, name) == absent:
             del content[name]  # the bundle_id of an old bundle stays what others know it by
+    if not bundle.recipe.inference.turned:
+        del content["recipe"]["inference"]["turned"]  # as above
     # Not pydantic's own JSON, which writes null for NaN.
     as_json: dict[str, Any] = json.loads(json.dumps(content, allow_nan=False))
     return as_json

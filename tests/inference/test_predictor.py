@@ -227,6 +227,91 @@ def test_a_mask_keeps_its_size_where_its_box_reaches_into_the_padding(tmp_path: 
         assert finding.region.mask.box == (10, 9, 14, 13)
 
 
+class TopLeft(Finder):
+    """As the finder, with a mask that fills what it sees as the top left quarter of the box."""
+
+    def _marks(self, image: Tensor) -> Marks:
+        marks = super()._marks(image)
+        cells = torch.zeros(1, 10, 10)
+        cells[0, :5, :5] = 1
+        return Marks(marks.boxes, marks.scores, marks.classes, cells)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 16])
+def test_what_is_marked_on_images_in_all_poses_is_one_mark_each_where_it_lies(tmp_path: Path, batch_size: int) -> None:
+    boxes = [(20, 6, 36, 12), (8, 10, 14, 24)]
+    refs = []
+    for number, (left, top, right, bottom) in enumerate(boxes):
+        pixels = plain((30, 44), BODY)
+        pixels[top:bottom, left:right] = LESION
+        refs.append(save(tmp_path / f"{number}.png", pixels))
+    asked = ensemble(TopLeft(0.8), task="masks", mirrored=True, turned=True, batch_size=batch_size)
+    for box, found in zip(boxes, asked.predict(refs, FreshImages()), strict=True):
+        (finding,) = found.findings
+        assert finding.region is not None
+        assert finding.region.box == pytest.approx(box, abs=0.01)
+        assert finding.score == pytest.approx(0.8)
+        assert finding.region.mask is not None
+        assert (
+            finding.region.mask.area_px == 1
+        )  # every quarter was seen in two of eight: only the likeliest pixel is left
+
+
+class Left(Finder):
+    """Marks only what is in the left half of an image."""
+
+    def _marks(self, image: Tensor) -> Marks:
+        marks = super()._marks(image)
+        here = marks.boxes[:, 2] <= image.shape[1] / 2
+        return Marks(marks.boxes[here], marks.scores[here], marks.classes[here])
+
+
+def test_what_is_marked_on_the_mirror_image_alone_counts_half(tmp_path: Path) -> None:
+    pixels = plain((30, 44), BODY)
+    pixels[6:12, 30:40] = LESION
+    ref = save(tmp_path / "a.png", pixels)
+    (plainly,) = ensemble(Left(0.8), task="boxes").predict([ref], FreshImages())
+    (mirrored,) = ensemble(Left(0.8), task="boxes", mirrored=True).predict([ref], FreshImages())
+    assert not plainly.findings
+    (finding,) = mirrored.findings
+    assert finding.score == pytest.approx(0.4)
+    assert finding.region is not None
+    assert finding.region.box == pytest.approx((30, 6, 40, 12), abs=0.01)
+
+
+def test_a_turned_reading_says_the_same_of_an_image_however_it_lies(tmp_path: Path) -> None:
+    pixels = np.full((12, 20), 10)
+    pixels[:6, :10] = 250
+    refs = [save(tmp_path / f"{turns}.png", np.rot90(pixels, turns)) for turns in range(4)]
+
+    def corner(image: Tensor) -> Tensor:
+        rows, columns = (side // 2 for side in image.shape[-2:])
+        return torch.stack([image[..., :rows, :columns].mean() / 255, image.mean() / 255])
+
+    scores = [one.scores["cyst"] for one in ensemble(Says(corner), turned=True).predict(refs, FreshImages())]
+    assert scores == pytest.approx([(250 + 3 * 10) / 4 / 255] * 4)
+    (plainly, *_) = ensemble(Says(corner)).predict(refs, FreshImages())
+    assert plainly.scores["cyst"] == pytest.approx(250 / 255)
+
+
+class OnlyUpright(Says):
+    """Answers to images whose first row is dark, and gives no number for others."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda image: torch.full((2,), 0.5 if float(image[:, 0].max()) < 20 else float("nan")))
+
+
+def test_an_answer_that_is_no_number_in_one_view_is_no_answer(tmp_path: Path) -> None:
+    pixels = np.full((12, 20), 10)
+    pixels[8:, 5:15] = 250
+    ref = save(tmp_path / "a.png", pixels)
+    (plainly,) = ensemble(OnlyUpright()).predict([ref], FreshImages())
+    (turned,) = ensemble(OnlyUpright(), turned=True).predict([ref], FreshImages())
+    assert plainly.refused is None
+    assert turned.refused is not None
+    assert "not a number" in turned.refused
+
+
 class Undecided(Finder):
     """Calls one place by both classes."""
 

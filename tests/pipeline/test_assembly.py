@@ -59,11 +59,6 @@ def recipe(text: str) -> Recipe:
         ),
         (
             BOXES,
-            '[model]\nfamily = "mask-rcnn"\n[inference]\nmirrored = true',
-            "inference.mirrored: .* for labels only, and this data set has marks",
-        ),
-        (
-            BOXES,
             '[model]\nfamily = "mask-rcnn"\n[inference]\nviews = 4\n[augmentation]\nflip = true',
             "inference.views: .* for labels only, and this data set has marks",
         ),
@@ -138,6 +133,7 @@ def test_rows_are_not_scaled_by_themselves() -> None:
     [
         ("[augmentation]\nnoise = 0.1", "augmentation: it varies images"),
         ("[inference]\nmirrored = true", "inference.mirrored: it is about images"),
+        ("[inference]\nturned = true", "inference.turned: it is about images"),
     ],
 )
 def test_what_is_done_to_images_is_refused_for_rows(text: str, said: str) -> None:
@@ -170,6 +166,7 @@ def test_what_fits_passes() -> None:
     check_family(recipe('[model]\nfamily = "lstm"'), VISITS)
     check_family(recipe('[model]\nfamily = "cnn"\n[inference]\nmirrored = true'), LABELS)
     check_family(recipe('[model]\nfamily = "mask-rcnn"\n[augmentation]\nquarter_turns = true'), BOXES)
+    check_family(recipe('[model]\nfamily = "mask-rcnn"\n[inference]\nmirrored = true\nturned = true'), BOXES)
     check_family(recipe('[training]\nstop_after = 3\nbalance = "weights"'), LABELS)
     check_family(recipe('[training]\nschedule = "on-plateau"\npatience = 9'), LABELS)
     tried = '[search.space]\n"training.schedule" = ["cosine", "on-plateau"]\n"training.patience" = [3, 9]'

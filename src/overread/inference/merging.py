@@ -1,4 +1,4 @@
-"""The marks of several networks on one image become one set of marks."""
+"""The marks of several answers to one image become one set of marks."""
 
 from __future__ import annotations
 
@@ -34,33 +34,39 @@ class FoundMark:
 
 
 def merge(found: Sequence[Sequence[FoundMark]]) -> list[FoundMark]:
-    """Marks of several networks, those of one lesion joined, highest score first.
+    """Marks of several answers, those of one lesion joined, highest score first.
 
     Boxes are joined as in weighted boxes fusion (Solovyev et al., Image and Vision Computing 107, 2021): box and
-    mask are means weighted by score, and the score is the sum over the networks divided by how many networks
-    there are, so that what only one of them sees counts for little.
+    mask are means weighted by score, and the score is the sum over the answers divided by how many there are, so that
+    what is in only one of them counts for little.
+
+    Args:
+        found: what each network said, of each view of the image.
     """
     if len(found) == 1:
         return sorted(found[0], key=lambda mark: -mark.score)
+    ordered = sorted(
+        ((mark, asked) for asked, marks in enumerate(found) for mark in marks), key=lambda one: -one[0].score
+    )
     clusters: list[list[FoundMark]] = []
-    members: list[set[int]] = []
     heads: list[FoundMark] = []
-    ordered = [(mark, network) for network, marks in enumerate(found) for mark in marks]
-    for mark, network in sorted(ordered, key=lambda pair: -pair[0].score):
-        best, overlap = -1, SAME_PLACE
-        for index, head in enumerate(heads):
-            if head.class_index == mark.class_index and network not in members[index]:
-                here = _iou(head.box, mark.box)
-                if here >= overlap:
-                    best, overlap = index, here
-        if best < 0:
+    boxes = np.zeros((len(ordered), 4))  # of the heads
+    kinds = np.zeros(len(ordered), dtype=np.int64)
+    has = np.zeros((len(ordered), len(found)), dtype=bool)  # whether a cluster has a mark of an answer
+    for mark, asked in ordered:
+        count = len(heads)
+        overlaps = np.where(
+            (kinds[:count] == mark.class_index) & ~has[:count, asked], _ious(boxes[:count], mark.box), 0
+        )
+        best = int(overlaps.argmax()) if count else 0
+        if not count or overlaps[best] < SAME_PLACE:
+            best = count
             clusters.append([mark])
-            members.append({network})
             heads.append(mark)
         else:
             clusters[best].append(mark)
-            members[best].add(network)
             heads[best] = _joined(clusters[best])
+        boxes[best], kinds[best], has[best, asked] = heads[best].box, mark.class_index, True
     scored = [
         replace(head, score=sum(mark.score for mark in cluster) / len(found))
         for head, cluster in zip(heads, clusters, strict=True)
@@ -71,8 +77,12 @@ def merge(found: Sequence[Sequence[FoundMark]]) -> list[FoundMark]:
 def surest(marks: Sequence[FoundMark]) -> list[FoundMark]:
     """The marks without those at whose place a surer one of another class is, highest score first."""
     kept: list[FoundMark] = []
+    boxes, kinds = np.zeros((len(marks), 4)), np.zeros(len(marks), dtype=np.int64)  # of those that are kept
     for mark in sorted(marks, key=lambda mark: -mark.score):
-        if all(other.class_index == mark.class_index or _iou(other.box, mark.box) < SAME_PLACE for other in kept):
+        count = len(kept)
+        others = kinds[:count] != mark.class_index
+        if (_ious(boxes[:count][others], mark.box) < SAME_PLACE).all():
+            boxes[count], kinds[count] = mark.box, mark.class_index
             kept.append(mark)
     return kept
 
@@ -86,10 +96,9 @@ def _joined(cluster: Sequence[FoundMark]) -> FoundMark:
     return replace(cluster[0], box=(left, top, right, bottom), mask=mask)
 
 
-def _iou(a: Box, b: Box) -> float:
-    width = min(a[2], b[2]) - max(a[0], b[0])
-    height = min(a[3], b[3]) - max(a[1], b[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    common = width * height
-    return common / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - common)
+def _ious(boxes: NDArray[np.float64], box: Box) -> NDArray[np.float64]:
+    """How much boxes `(n, 4)` overlap with one: area in common / area covered."""
+    start, stop = np.maximum(boxes[:, :2], box[:2]), np.minimum(boxes[:, 2:], box[2:])
+    common = np.prod(np.clip(stop - start, 0, None), axis=1)
+    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) + (box[2] - box[0]) * (box[3] - box[1]) - common
+    return np.divide(common, areas, out=np.zeros_like(common), where=common > 0)

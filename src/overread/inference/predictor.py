@@ -6,12 +6,10 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from itertools import islice
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from overread import io
 from overread.data.extent import Extent
@@ -23,6 +21,7 @@ from overread.errors import OverreadError
 from overread.finding import Finding, Prediction, Region
 from overread.image import Axes, Image
 from overread.inference.merging import FoundMark, merge, surest
+from overread.inference.views import views_of
 from overread.models.contract import Marks, Model, Output
 from overread.models.memory_format import MemoryFormat, laid_out
 from overread.preprocessing.placement import (
@@ -34,7 +33,6 @@ from overread.preprocessing.placement import (
     slices_to_original,
 )
 from overread.preprocessing.step import Step, prepare
-from overread.provenance import seed_for
 
 
 class FreshImages:
@@ -81,7 +79,8 @@ class Ensemble:
         device: where the networks are.
         precision: "bf16" or "float32".
         memory_format: order of images in memory, which should be that of the networks' weights.
-        mirrored: also ask about the mirror image, and average; for labels only.
+        mirrored: also ask about the mirror image, and join the answers.
+        turned: also ask about the image turned by quarters, and join the answers.
         views: also ask about so many varied copies of the image, and average; for labels only.
         augmentation: how these are varied.
         one_class_a_place: of marks of several classes at one place, keep the surest.
@@ -99,6 +98,7 @@ class Ensemble:
     precision: str = "float32"
     memory_format: MemoryFormat = "channels_last"
     mirrored: bool = False
+    turned: bool = False
     views: int = 0
     augmentation: AugmentationSection | None = None
     one_class_a_place: bool = False
@@ -124,16 +124,16 @@ class Ensemble:
             if number == 0 or network.steps != self.networks[number - 1].steps:  # folds mostly prepare alike
                 prepared = self._prepared(cases, network.steps, images, refused)
             for some in _of_one_size(prepared):
-                output = self._run(network.model, [prepared[index] for index in some])
-                for place, index in enumerate(some):
-                    answer = _Said.of(output, place, prepared[index])
-                    if answer is None:
-                        refused[index] = (
-                            "the model's answer to this image is not a number, so there is no answer. Read it with "
-                            "another model, or train this one again."
-                        )
-                    else:
-                        said.setdefault(index, []).append(answer)
+                for output in self._run(network.model, [prepared[index] for index in some]):
+                    for place, index in enumerate(some):
+                        answer = _Said.of(output, place, prepared[index])
+                        if answer is None:
+                            refused[index] = (
+                                "the model's answer to this image is not a number, so there is no answer. Read it "
+                                "with another model, or train this one again."
+                            )
+                        else:
+                            said.setdefault(index, []).append(answer)
         return [
             Prediction(case.case_id, refused=refused[index], bundle_id=self.bundle_id)
             if index in refused
@@ -179,42 +179,17 @@ class Ensemble:
     def _misfit(self, image: Image) -> str | None:
         return None if self.extent is None else self.extent.misfit(image)
 
-    def _run(self, model: Model, images: Sequence[Image]) -> Output:
+    def _run(self, model: Model, images: Sequence[Image]) -> Iterator[Output]:
+        """What a network says about images of one size, in each view of them."""
         batch = torch.from_numpy(np.stack([slices_of(image, self.axes) for image in images]))
+        rows, columns = batch.shape[-2:]
         model.eval()
-        with torch.inference_mode():
-            if not self.mirrored and not self.views:
-                return self._asked(model, batch)
-            views, answers = self._views(batch), list[Tensor]()
-            at_once = max(1, self.batch_size // len(batch))  # a single image would ask for each of its copies alone
-            first: Output | None = None
-            while some := list(islice(views, at_once)):
-                output = self._asked(model, torch.cat(some))
-                assert output.scores is not None  # views are for labels only
-                first = first or output
-                answers += torch.split(output.scores.float(), len(batch))
-            assert first is not None
-            # frames and heat maps are those of the images as they are, which come first
-            return replace(first, scores=torch.stack(answers).mean(0))
-
-    def _asked(self, model: Model, batch: Tensor) -> Output:
-        with self._autocast():
-            return model.predict(laid_out(batch.to(self.device), self.memory_format))
-
-    def _views(self, batch: Tensor) -> Iterator[Tensor]:
-        """The images as they are and in other views; which ones hangs on nothing but their number."""
-        yield batch
-        if self.mirrored:
-            yield batch.flip(-1)
-        if self.views:
-            from overread.data.augment import augment
-
-            for number in range(self.views):
-                seed = seed_for("view", number)
-                copies = [
-                    augment(one, None, self.augmentation, np.random.default_rng(seed))[0] for one in batch.numpy()
-                ]
-                yield torch.stack(copies)
+        for view in views_of(
+            batch, mirrored=self.mirrored, turned=self.turned, varied=self.views, augmentation=self.augmentation
+        ):
+            with torch.inference_mode(), self._autocast():
+                output = model.predict(laid_out(view.images.to(self.device), self.memory_format))
+            yield view.told(output, (rows, columns))
 
     def _autocast(self) -> AbstractContextManager[object]:
         return torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=self.precision == "bf16")
@@ -255,7 +230,7 @@ class Ensemble:
 
 @dataclass(frozen=True, eq=False)
 class _Said:
-    """What one network says about one image; fields as in `Output`, marks and heat map in the original grid."""
+    """What a network says about a view of an image; fields as in `Output`, marks and heat map in its own grid."""
 
     scores: NDArray[np.float64] | None
     marks: list[FoundMark] | None

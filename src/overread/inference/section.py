@@ -11,8 +11,10 @@ class InferenceSection(BaseModel):
     """How a trained model is asked, while it is measured and ever after.
 
     Args:
-        mirrored: show the model every image and its mirror image, and average what it says; for labels only.
-            Sensible where `augmentation.flip` is.
+        mirrored: show the model every image and its mirror image, and join what it says: scores are averaged, marks
+            of one place become one (see `inference.merging`). Sensible where `augmentation.flip` is.
+        turned: show it all of these turned by one, two and three quarters besides; also of volumes, about the axis of
+            their slices. Sensible where `augmentation.quarter_turns` is. With `mirrored` it is asked eight times.
         views: show it so many varied copies of every image besides, varied as `[augmentation]` varies training images,
             and average; for labels only. The same copies of the same image, whenever it is asked about.
         one_class_a_place: of marks of several classes at one place (IoU of 0.5 or more) keep the surest; for marks
@@ -22,5 +24,6 @@ class InferenceSection(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     mirrored: bool = False
+    turned: bool = False
     views: Annotated[int, Field(ge=0, le=64)] = 0
     one_class_a_place: bool = False

@@ -113,20 +113,25 @@ def _wrong_preparation(recipe: Recipe, manifest: Manifest) -> Iterator[str]:
 
 
 def _wrong_inference(recipe: Recipe, manifest: Manifest) -> Iterator[str]:
-    for name in ("mirrored", "views"):
-        if not manifest.labels_images and getattr(recipe.inference, name):
-            yield (
-                f"inference.{name}: the answers to an image and its copies are averaged for labels only, and this "
-                f"{'data set has marks' if manifest.marks_lesions else 'model gives restored images'}. Leave it out."
-            )
-        elif manifest.measurements and getattr(recipe.inference, name):
+    asked = recipe.inference
+    for name in ("mirrored", "turned", "views"):
+        if not getattr(asked, name):
+            continue
+        if manifest.measurements:
             yield f"inference.{name}: it is about images; this data set holds rows of measurements. Leave it out."
-        elif name == "views" and recipe.inference.views and recipe.augmentation == AugmentationSection():
+        elif not manifest.labels_images and not manifest.marks_lesions:
+            yield f"inference.{name}: it joins labels or marks, and this model gives restored images. Leave it out."
+        elif name == "views" and manifest.marks_lesions:
+            yield (
+                "inference.views: the answers to varied copies are averaged for labels only, and this data set has "
+                "marks. Leave it out; mirrored and turned are for marks, too."
+            )
+        elif name == "views" and recipe.augmentation == AugmentationSection():
             yield (
                 "inference.views: copies are varied as [augmentation] says, which says nothing here. Name there how "
                 "images vary, or leave views out."
             )
-    if recipe.inference.one_class_a_place and not manifest.marks_lesions:
+    if asked.one_class_a_place and not manifest.marks_lesions:
         yield "inference.one_class_a_place: it is about marks, which are not learned here. Leave it out."
 
 
@@ -243,6 +248,7 @@ def ensemble_of(
         precision=computing.precision,
         memory_format=computing.memory_format,
         mirrored=recipe.inference.mirrored,
+        turned=recipe.inference.turned,
         views=recipe.inference.views,
         augmentation=recipe.augmentation,
         one_class_a_place=recipe.inference.one_class_a_place,
