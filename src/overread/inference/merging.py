@@ -101,4 +101,5 @@ def _ious(boxes: NDArray[np.float64], box: Box) -> NDArray[np.float64]:
     start, stop = np.maximum(boxes[:, :2], box[:2]), np.minimum(boxes[:, 2:], box[2:])
     common = np.prod(np.clip(stop - start, 0, None), axis=1)
     areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) + (box[2] - box[0]) * (box[3] - box[1]) - common
-    return np.divide(common, areas, out=np.zeros_like(common), where=common > 0)
+    shares: NDArray[np.float64] = np.divide(common, areas, out=np.zeros_like(common), where=common > 0)
+    return shares
