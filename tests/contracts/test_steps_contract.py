@@ -87,6 +87,15 @@ def test_a_step_is_deterministic_and_leaves_its_input_alone(settings: dict[str, 
 
 
 @pytest.mark.parametrize("settings", CASES)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_an_image_has_as_many_channels_after_a_step_as_the_step_says(
+    settings: dict[str, object], channels: int
+) -> None:
+    (step,) = fit_steps([step_from(settings)], lambda: [image_of(channels, seed=1)])
+    assert step(image_of(channels)).channels == (step.makes_channels or channels)
+
+
+@pytest.mark.parametrize("settings", CASES)
 def test_a_step_adds_one_line_of_history_that_begins_with_its_name(settings: dict[str, object]) -> None:
     (line,) = fitted(settings)(image_of()).history
     assert line.startswith(str(settings["step"]))

@@ -309,16 +309,23 @@ def test_digests_are_of_pixels_and_leave_out_what_cannot_be_read(tmp_path: Path,
     assert digests["a"] == digests["b"] != digests["d"]
 
 
-def test_images_of_mixed_kinds_are_refused_with_an_example_each_and_grey_mends_them(
+def test_images_of_mixed_kinds_are_refused_with_an_example_each_and_grey_or_colour_mends_them(
     tmp_path: Path, cache: Path
 ) -> None:
     images = PreparedImages(cache)
     grey, colour = png(tmp_path / "a.png"), png(tmp_path / "b.png", shape=(30, 40, 3))
     assert images.channels(manifest_of(one=grey), ()) == 1
     assert images.channels(manifest_of(two=colour), ()) == 3
-    with pytest.raises(InputError, match=r"1 channel.*'one' and 3 channel.*'two'.*'grey'"):
+    with pytest.raises(InputError, match=r"1 channel.*'one' and 3 channel.*'two'.*'grey'.*'colour'"):
         images.channels(manifest_of(one=grey, two=colour), ())
-    assert images.channels(manifest_of(one=grey, two=colour), (step_from({"step": "grey"}),)) == 1
+    mixed, takes_colours, makes = (
+        manifest_of(one=grey, two=colour),
+        step_from({"step": "grey"}),
+        step_from({"step": "colour"}),
+    )
+    assert images.channels(mixed, (takes_colours,)) == 1
+    assert images.channels(mixed, (makes,)) == 3
+    assert images.channels(mixed, (makes, takes_colours)) == 1
 
 
 def test_a_summary_counts_sizes_and_kinds(tmp_path: Path, cache: Path) -> None:

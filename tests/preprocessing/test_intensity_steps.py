@@ -120,3 +120,14 @@ def test_grey_weighs_as_the_eye_does() -> None:
     np.testing.assert_allclose(after.pixels.ravel(), [0.299, 0.587, 0.114], rtol=1e-6)
     with pytest.raises(InputError, match="found 2"):
         step_from({"step": "grey"})(image(np.zeros((2, 3, 3))))
+
+
+def test_colour_makes_three_equal_colours_of_grey_and_leaves_colours_as_they_are() -> None:
+    step = step_from({"step": "colour"})
+    grey = np.random.default_rng(0).random((1, 4, 5)).astype(np.float32)
+    colours = np.random.default_rng(1).random((3, 4, 5)).astype(np.float32)
+    np.testing.assert_array_equal(step(image(grey)).pixels, grey.repeat(3, axis=0))
+    np.testing.assert_array_equal(step(image(colours)).pixels, colours)
+    assert "already" in step(image(colours)).history[-1]
+    with pytest.raises(InputError, match=r"'colour' needs .* found 2"):
+        step(image(np.zeros((2, 3, 3))))

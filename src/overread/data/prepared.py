@@ -21,7 +21,6 @@ from overread.data.problems import ImageFacts, case_facts, facts_of
 from overread.errors import InputError, UnreadableImage
 from overread.image import Axes, Geometry, Image, Pixels, Source
 from overread.preprocessing.step import Step, prepare, settings_of
-from overread.preprocessing.step import steps as steps_catalogue
 from overread.provenance import digest_of
 from overread.writing import whole, write_whole
 
@@ -92,15 +91,15 @@ class PreparedImages:
         """
         if manifest.measurements:
             return len(manifest.measurements)
-        grey = any(type(step) is steps_catalogue.get("grey") for step in steps)
+        made = [step.makes_channels for step in steps if step.makes_channels is not None]
         kinds: dict[int, str] = {}
         for case in manifest.cases:
-            kinds.setdefault(1 if grey else self.facts(case.images[0]).channels, case.case_id)
+            kinds.setdefault(made[-1] if made else self.facts(case.images[0]).channels, case.case_id)
         if len(kinds) > 1:
             named = " and ".join(f"{count} channel(s), such as case '{case_id}'" for count, case_id in kinds.items())
             raise InputError(
                 f"The images of '{manifest.name}' are not of one kind: {named}. Put the step 'grey' first, which makes "
-                "all of them grey."
+                "all of them grey, or 'colour', which makes three equal colours of grey."
             )
         return next(iter(kinds))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -25,6 +25,8 @@ class Grey(Step):
             that is stored as three equal colours, and no true colours.
     """
 
+    makes_channels: ClassVar[int | None] = 1
+
     weights: Literal["bt601", "mean", "equal"] = "bt601"
 
     def __call__(self, image: Image) -> Image:
@@ -35,11 +37,7 @@ class Grey(Step):
         """
         if image.channels == 1:
             return image.with_pixels(image.pixels, by=f"{history_line(self)} (was grey already)")
-        if image.channels != 3:
-            raise InputError(
-                f"{image.source.name}: 'grey' needs one channel or red, green and blue; found {image.channels} "
-                "channels. Leave the step out."
-            )
+        _check(image, "grey")
         if self.weights == "equal":
             if (image.pixels != image.pixels[:1]).any():
                 raise InputError(
@@ -51,3 +49,29 @@ class Grey(Step):
         # Rounding must not take a grey below the darkest or above the brightest of its three colours.
         grey = np.clip(grey, image.pixels.min(axis=0), image.pixels.max(axis=0))
         return image.with_pixels(grey, by=history_line(self))
+
+
+@steps.add("colour")
+class Colour(Step):
+    """Three colours, red, green and blue; of an image with one grey channel all are that channel."""
+
+    makes_channels: ClassVar[int | None] = 3
+
+    def __call__(self, image: Image) -> Image:
+        """The image with three channels.
+
+        Raises:
+            InputError: for an image with neither one nor three channels.
+        """
+        _check(image, "colour")
+        if image.channels == 3:
+            return image.with_pixels(image.pixels, by=f"{history_line(self)} (was in colour already)")
+        return image.with_pixels(image.pixels.repeat(3, axis=0), by=history_line(self))
+
+
+def _check(image: Image, step: str) -> None:
+    if image.channels not in (1, 3):
+        raise InputError(
+            f"{image.source.name}: '{step}' needs one channel or red, green and blue; found {image.channels} "
+            "channels. Leave the step out."
+        )

@@ -195,7 +195,7 @@ class ZScore(Step):
         if len(self.mean) != image.channels:
             raise InputError(
                 f"{image.source.name}: 'z-score' was fitted to {len(self.mean)} channels; found {image.channels}. "
-                "Bring all images to the same channels first, for instance with the step 'grey'."
+                "Bring all images to the same channels first, with the step 'grey' or 'colour'."
             )
         axes = (-1,) + (1,) * (pixels.ndim - 1)
         scaled = (pixels - np.reshape(self.mean, axes)) / np.reshape(self.std, axes)
@@ -216,7 +216,7 @@ def _moments(images: Iterable[Image]) -> tuple[NDArray[np.float64], NDArray[np.f
         if len(mean) != image.channels:
             raise InputError(
                 f"{image.source.name}: 'z-score' learns from images with equal channels; found {image.channels} here "
-                f"and {len(mean)} before. Bring all images to the same channels first, for instance with 'grey'."
+                f"and {len(mean)} before. Bring all images to the same channels first, with 'grey' or 'colour'."
             )
         n = values.shape[1]
         step = values.mean(axis=1) - mean

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -31,6 +31,9 @@ class Step(BaseModel, ABC):
     @abstractmethod
     def __call__(self, image: Image) -> Image:
         """The image after this step."""
+
+    makes_channels: ClassVar[int | None] = None
+    """How many channels an image has after it, whichever it had; None where they stay."""
 
     @property
     def learns(self) -> bool:
