@@ -166,6 +166,11 @@ class Bundle:
         """Whether its cases had several images or slices, so that one flat image by itself is no case to it."""
         return IMAGES_A_CASE in self.image_facts or (self.extent is not None and self.extent.slices[0] > 1)
 
+    @property
+    def asked(self) -> tuple[FoldRecord, ...]:
+        """The folds whose networks answer, where the bundle is used."""
+        return self.folds if self.recipe.inference.average_folds else self.folds[:1]
+
     def knows_patient(self, patient_id: str) -> bool:
         """Whether it learned from a patient, as far as it can tell: a data set may name the same person otherwise."""
         return patient_digest(patient_id, self.manifest_fingerprint) in self._known_patients
@@ -215,8 +220,9 @@ def content_of(bundle: Bundle) -> dict[str, Any]:
     for name, absent in (("extent", None), ("patients", ())):
         if getattr(bundle, name) == absent:
             del content[name]  # the bundle_id of an old bundle stays what others know it by
-    if not bundle.recipe.inference.turned:
-        del content["recipe"]["inference"]["turned"]  # as above
+    for name, default in (("turned", False), ("average_folds", True)):
+        if getattr(bundle.recipe.inference, name) == default:
+            del content["recipe"]["inference"][name]  # as above
     # Not pydantic's own JSON, which writes null for NaN.
     as_json: dict[str, Any] = json.loads(json.dumps(content, allow_nan=False))
     return as_json

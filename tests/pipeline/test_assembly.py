@@ -161,7 +161,17 @@ def test_the_families_that_are_advised_take_the_data_set(manifest: Manifest, fam
         assert axes in models.get(name).axes
 
 
+@pytest.mark.parametrize("scheme", ["hold-out", "official", "repeated-k-fold"])
+def test_one_network_is_not_asked_alone_where_there_is_one_only_or_several_were_measured(scheme: str) -> None:
+    text = f'[data]\nscheme = "{scheme}"\n[inference]\naverage_folds = false'
+    with pytest.raises(
+        RecipeError, match=rf'inference.average_folds: scheme = "{scheme}" (trains one|measures the av)'
+    ):
+        check_family(recipe(text), LABELS)
+
+
 def test_what_fits_passes() -> None:
+    check_family(recipe("[inference]\naverage_folds = false"), LABELS)
     check_family(recipe(f'[model]\nfamily = "mlp"\n{SCALED}'), ROWS)
     check_family(recipe('[model]\nfamily = "lstm"'), VISITS)
     check_family(recipe('[model]\nfamily = "cnn"\n[inference]\nmirrored = true'), LABELS)
@@ -258,3 +268,18 @@ def test_each_network_of_a_bundle_is_made_by_the_settings_that_were_chosen_for_i
     wrong = replace(loaded.folds[0], chosen=replace(records[0].chosen, settings={"model.hiden": [4]}))
     with pytest.raises(BundleError, match=r"what was chosen for fold 0 cannot be"):
         load_ensemble(replace(loaded, folds=(wrong, loaded.folds[1])), tmp_path / "searched", device="cpu")
+
+
+@pytest.mark.parametrize(("asked", "networks"), [("", 2), ("[inference]\naverage_folds = false", 1)])
+def test_a_bundle_asks_the_networks_of_all_folds_or_that_of_the_first(
+    bundle: Bundle, tmp_path: Path, asked: str, networks: int
+) -> None:
+    small = recipe(f'[model]\nfamily = "mlp"\nside = 4\nhidden = []\n{asked}').resolved()
+    shape = Shape("single-label", ("no", "yes"), 1)
+    records = tuple(FoldRecord(index=n, steps=(), epoch=0, n_fit=1, n_validation=1, n_test=1) for n in range(2))
+    weights = [build_model(small, shape).state_dict() for _ in records]
+    save_bundle(tmp_path / "two", replace(bundle, recipe=small, folds=records), weights)
+    found = load_ensemble(load_bundle(tmp_path / "two"), tmp_path / "two", device="cpu").networks
+    assert len(found) == networks
+    for network, expected in zip(found, weights, strict=False):
+        assert all(network.model.state_dict()[name].equal(tensor) for name, tensor in expected.items())

@@ -91,6 +91,8 @@ def test_folds_are_not_sold_as_the_bundle_that_averages_them() -> None:
     assert "2 networks" in folded
     assert "not measured" in folded
     assert "not measured" not in scheme_of(DataSection(scheme="hold-out"), FOLDS[:1], marked())
+    alone = scheme_of(DataSection(), FOLDS, marked(), averaged=False)
+    assert alone.endswith("Of these 2 networks the bundle asks that of the first fold alone.")
 
 
 def test_repeats_are_said_to_be_averaged_and_sites_to_be_left_out() -> None:

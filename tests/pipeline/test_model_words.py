@@ -16,13 +16,19 @@ def row(metric: str, class_name: str | None, value: float | None, positive: int 
 
 
 def bundle(
-    task: str, *rows: dict[str, Any], networks: int = 1, simulated: bool = False, data: DataSection | None = None
+    task: str,
+    *rows: dict[str, Any],
+    networks: int = 1,
+    asked: int | None = None,
+    simulated: bool = False,
+    data: DataSection | None = None,
 ) -> Any:
     return SimpleNamespace(
         task=task,
         evaluation=rows,
         threshold=0.625,
         folds=[None] * networks,
+        asked=[None] * (asked or networks),
         simulated=simulated,
         recipe=SimpleNamespace(data=data or DataSection()),
         accepted_leaks=(),
@@ -137,6 +143,8 @@ def test_the_average_of_folds_is_not_said_to_have_been_measured() -> None:
     _, said = measured_words(bundle("single-label", row("auroc", None, 0.8), networks=5))
     assert said.startswith("On 60 images, each answered by the one of its 5 networks that had not learned from it:")
     assert said.endswith("All networks together, which answer here, were not measured.")
+    _, said = measured_words(bundle("single-label", row("auroc", None, 0.8), networks=5, asked=1))
+    assert said.endswith("One of these networks, that of the first fold, answers here.")
     repeated = DataSection(scheme="repeated-k-fold", repeats=3)
     _, said = measured_words(bundle("single-label", row("auroc", None, 0.8), networks=15, data=repeated))
     assert said.startswith("On 60 images, each answered by the 3 of its 15 networks that had not learned from it:")

@@ -19,6 +19,8 @@ class InferenceSection(BaseModel):
             and average; for labels only. The same copies of the same image, whenever it is asked about.
         one_class_a_place: of marks of several classes at one place (IoU of 0.5 or more) keep the surest; for marks
             only. Right where a lesion is of one class: else one spot is shown, and counted, as two lesions.
+        average_folds: a reading asks the networks of all folds, and joins what they say. False asks that of the first
+            fold alone, in a fraction of the time, and mostly for a little worse.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -27,3 +29,4 @@ class InferenceSection(BaseModel):
     turned: bool = False
     views: Annotated[int, Field(ge=0, le=64)] = 0
     one_class_a_place: bool = False
+    average_folds: bool = True

@@ -112,6 +112,16 @@ def _wrong_preparation(recipe: Recipe, manifest: Manifest) -> Iterator[str]:
         )
 
 
+_FOLDS_ASKED = {
+    "hold-out": 'scheme = "hold-out" trains one network, which answers alone.',
+    "official": 'scheme = "official" trains one network, which answers alone.',
+    "repeated-k-fold": (
+        'scheme = "repeated-k-fold" measures the averaged answers of several networks, and one alone can do worse than '
+        "was measured."
+    ),
+}
+
+
 def _wrong_inference(recipe: Recipe, manifest: Manifest) -> Iterator[str]:
     asked = recipe.inference
     for name in ("mirrored", "turned", "views"):
@@ -133,6 +143,8 @@ def _wrong_inference(recipe: Recipe, manifest: Manifest) -> Iterator[str]:
             )
     if asked.one_class_a_place and not manifest.marks_lesions:
         yield "inference.one_class_a_place: it is about marks, which are not learned here. Leave it out."
+    if not asked.average_folds and (why := _FOLDS_ASKED.get(recipe.data.scheme)):
+        yield f"inference.average_folds: {why} Leave it out."
 
 
 def _wrong_settings(recipe: Recipe, manifest: Manifest) -> Iterator[str]:
@@ -262,7 +274,7 @@ def at_once(task: Task, axes: Axes) -> int:
 
 
 def load_ensemble(bundle: Bundle, folder: Path, *, device: str, precision: Precision | None = None) -> Ensemble:
-    """The networks of a bundle, all folds.
+    """The networks of a bundle that answer: those of all folds, or that of the first one (`Bundle.asked`).
 
     Args:
         bundle: says how they are asked.
@@ -282,7 +294,7 @@ def load_ensemble(bundle: Bundle, folder: Path, *, device: str, precision: Preci
         )
     shape = Shape(bundle.task, bundle.classes, bundle.channels, bundle.axes)
     networks = []
-    for record in bundle.folds:
+    for record in bundle.asked:
         model = build_model(bundle.recipe_of(record), shape, pretrained=False)
         weights = fold_weights(folder, record)
         try:

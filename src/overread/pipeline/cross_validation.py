@@ -283,7 +283,7 @@ def _bundle(
         source=manifest.source,
         simulated=manifest.simulated,
         folds=records,
-        threshold=results.threshold,
+        threshold=results.threshold if recipe.inference.average_folds else results.thresholds[records[0].index],
         seen=tuple(sorted({digests[key] for key in learned})),
         patients=tuple(sorted(patient_digest(patient, manifest.fingerprint) for patient in patients)),
         evaluation=tuple(estimate.as_json() for estimate in estimates),
@@ -318,7 +318,7 @@ def _write(
     recipe, manifest = bundle.recipe, results.manifest
     worse = worsened_words(estimates)
     warnings = [*parting.accepted, *worse, *parting.near, *known, *presenting.warnings_of(results.refused, manifest)]
-    scheme = scheme_of(recipe.data, results.folds, manifest)
+    scheme = scheme_of(recipe.data, results.folds, manifest, averaged=recipe.inference.average_folds)
     scheme = " ".join(filter(None, (scheme, parting.kept_together, presenting.counted_words(assessment))))
     rows = list(presenting.readings_of(assessment, results.refused, manifest, results.tested_in))
     write_predictions_csv(folder / "predictions.csv", rows)

@@ -70,7 +70,7 @@ def evaluate_bundle(
     rows = list(presenting.readings_of(assessment, refused, manifest, {}))
     write_predictions_csv(folder / "predictions.csv", rows)
     write_frame_scores_csv(folder / "frame_scores.csv", rows)
-    networks = f"All {len(bundle.folds)} networks of the bundle averaged" if len(bundle.folds) > 1 else "One network"
+    networks = f"All {len(bundle.asked)} networks of the bundle averaged" if len(bundle.asked) > 1 else "One network"
     scheme = f"{networks}, with the steps and the threshold of its bundle" + (
         "." if known.warnings else f"; {_nothing_known(bundle, manifest)}"
     )

@@ -51,13 +51,14 @@ def measured_words(bundle: Bundle, *, knows_only: str | None = None) -> list[str
     else:
         words = "; ".join(_told_words(row, bundle, knows_only) for row in told) + "."
     words += f" In brackets are {level_words(told[0].level)} intervals."
-    average = " All networks together, which answer here, were not measured." if networks > 1 else ""
     rule = (
         f"A mark is shown where its score is {score_words(bundle.threshold)} or higher."
         if marks
         else RULES[bundle.task]
     )
-    how_good = f"{measured}{': ' if counts is None else ', '}{words} Other {bundle.unit}s can be harder.{average}"
+    how_good = (
+        f"{measured}{': ' if counts is None else ', '}{words} Other {bundle.unit}s can be harder.{_asked_words(bundle)}"
+    )
     return [rule, how_good, *bundle.accepted_leaks]
 
 
@@ -71,16 +72,23 @@ def _measured_on(bundle: Bundle, n_cases: int) -> str:
     return f"{measured}, each answered by the {asked} of its {networks} networks that had not learned from it"
 
 
+def _asked_words(bundle: Bundle) -> str:
+    if len(bundle.folds) == 1:
+        return ""
+    if len(bundle.asked) == 1:
+        return " One of these networks, that of the first fold, answers here."
+    return " All networks together, which answer here, were not measured."
+
+
 def _restoring_words(bundle: Bundle) -> list[str]:
     rows = [Estimate(**row) for row in bundle.evaluation]
     words = restored_words(rows)
     if words is None:
         return ["This model does not say how good it was found to be."]
-    average = " All networks together, which answer here, were not measured." if len(bundle.folds) > 1 else ""
     return [
         "The model gives each image back without what it takes for noise; it says nothing about disease.",
         f"{_measured_on(bundle, rows[0].n_cases)}, to which noise was added: {words}. In brackets are "
-        f"{level_words(rows[0].level)} intervals. Noise of other kinds can be harder.{average}",
+        f"{level_words(rows[0].level)} intervals. Noise of other kinds can be harder.{_asked_words(bundle)}",
     ]
 
 

@@ -97,8 +97,15 @@ def shared(manifest: Manifest, images: PreparedImages) -> list[Problem]:
     return between_splits(manifest, same, near_pairs(manifest, images.facts, same))
 
 
-def scheme_of(section: DataSection, folds: Sequence[Fold], manifest: Manifest) -> str:
-    """How the data were parted, in a sentence or two."""
+def scheme_of(section: DataSection, folds: Sequence[Fold], manifest: Manifest, *, averaged: bool = True) -> str:
+    """How the data were parted, in a sentence or two.
+
+    Args:
+        section: which scheme it was.
+        folds: that it gave.
+        manifest: the cases.
+        averaged: whether the networks of all folds answer together afterwards (`inference.average_folds`).
+    """
     single = f"single {manifest.unit}s, as the data set names no patients"
     parted = "whole patients" if manifest.names_patients else single
     same = "picture" if manifest.unit == "image" else "row"
@@ -106,6 +113,8 @@ def scheme_of(section: DataSection, folds: Sequence[Fold], manifest: Manifest) -
         same = "picture (or nearly the same)"
     tested = sum(len(fold.test) for fold in folds)
     bundle = f"The bundle averages these {len(folds)} networks and was not measured as a whole."
+    if not averaged:
+        bundle = f"Of these {len(folds)} networks the bundle asks that of the first fold alone."
     counted = "A mark counts from the mean of the scores that its folds chose. " if manifest.marks_lesions else ""
     match section.scheme:
         case "k-fold":
