@@ -29,7 +29,9 @@ def measure(family: str, without: str) -> None:
     torch.manual_seed(0)
     kind = models.get(family)
     marks = family == "mask-rcnn"
-    model = kind.build(kind.Settings(frozen=FROZEN[family]), Shape("masks" if marks else "single-label", 2, 1))
+    model = kind.build(
+        kind.Settings(frozen=FROZEN[family]), Shape("masks" if marks else "single-label", ("no", "yes"), 1)
+    )
     model = model.to(memory_format=torch.channels_last).train()
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimiser = torch.optim.AdamW(learned, fused=without != "fused optimiser")
