@@ -7,7 +7,6 @@ from pathlib import Path
 
 from overread.bundle import Bundle
 from overread.data.groups import near_ties, tied_patients
-from overread.data.leaks import near_pairs
 from overread.data.manifest import Manifest, Problem
 from overread.data.prepared import PreparedImages
 from overread.errors import ManifestError
@@ -54,7 +53,7 @@ def evaluate_bundle(
     predictions = list(progress.track(answers, what="predicting", total=len(manifest.cases)))
     refused = [one for one in predictions if one.refused is not None]
     digests = images.digests(manifest)
-    near = near_ties(manifest.cases, digests, near_pairs(manifest, images.facts, digests))
+    near = near_ties(manifest.cases, digests, known.alike)
     groups = tied_patients(manifest.cases, digests, near)
     assessment = Assessment.of(manifest, predictions, bundle.threshold, groups)
     if not assessment.manifest.cases:

@@ -22,12 +22,14 @@ class Known:
         seen: ids of those whose images it learned from.
         of_patients: ids of others, of patients whose other images it learned from.
         near: pairs of which it learned from one, while the other is among these cases.
+        alike: pairs that are both among these cases.
     """
 
     manifest: Manifest
     seen: tuple[str, ...]
     of_patients: tuple[str, ...]
     near: NearPairs
+    alike: NearPairs
 
     @property
     def warnings(self) -> list[str]:
@@ -63,12 +65,14 @@ def known_to(bundle: Bundle, manifest: Manifest, whole: Manifest, images: Prepar
     learned = {key for key, digest in same.items() if digest in known}
     fresh = [case for case in manifest.cases if case.case_id not in learned]
     tested = {case.case_id for case in fresh}
+    pairs, asked = near_pairs(whole, images.facts, same), {case.case_id for case in manifest.cases}
     of_patients = [case.case_id for case in fresh if bundle.knows_patient(case.patient_id)]
     return Known(
         manifest,
         seen=tuple(case.case_id for case in manifest.cases if case.case_id in learned),
         of_patients=tuple(of_patients) if manifest.names_patients else (),
-        near=[pair for pair in near_pairs(whole, images.facts, same) if tested & {*pair} and learned & {*pair}],
+        near=[pair for pair in pairs if tested & {*pair} and learned & {*pair}],
+        alike=[pair for pair in pairs if asked >= {*pair}],
     )
 
 
