@@ -164,6 +164,11 @@ def test_an_unknown_network_is_answered_with_the_nearest_name() -> None:
         backbone("resnet81", weights="none", channels=3)
 
 
+def test_a_network_that_has_not_the_options_asked_for_is_refused_by_its_setting() -> None:
+    with pytest.raises(RecipeError, match=r"^model\.encoder: timm's network 'gemma4_vit_167m_enc' .*'drop_rate'"):
+        backbone("gemma4_vit_167m_enc", weights="none", channels=3, key="model.encoder", drop_rate=0.2)
+
+
 def test_imagenet_weights_of_a_network_that_has_none_at_hand_are_refused() -> None:
     with pytest.raises(RecipeError, match=r'"imagenet" is at hand for tf_efficientnet_lite0, not for .test_resnet'):
         backbone(TINY, weights="imagenet", channels=3)
