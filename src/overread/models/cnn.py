@@ -86,10 +86,24 @@ def _flat(settings: Cnn.Settings, shape: Shape, *, pretrained: bool) -> nn.Modul
     )
     freeze(network, settings.frozen)
     # timm starts the classifier of some networks so wide that the first answers are certain and wrong
-    classifier = network.get_classifier()
-    nn.init.normal_(classifier.weight, std=0.01)
-    nn.init.zeros_(classifier.bias)
+    for layer in _classifiers(network, settings.backbone, len(shape.classes)):
+        nn.init.normal_(layer.weight, std=0.01)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
     return cast("nn.Module", network)
+
+
+def _classifiers(network: Any, name: str, classes: int) -> list[nn.Linear | nn.Conv2d]:
+    """The layers that give one number a class; several where a network is asked from more than one place."""
+    found = network.get_classifier() if hasattr(network, "get_classifier") else ()
+    layers = [layer for part in (found if isinstance(found, tuple) else (found,)) for layer in part.modules()]
+    last = [one for one in layers if isinstance(one, nn.Linear | nn.Conv2d) and len(one.weight) == classes]
+    if not last:
+        raise RecipeError(
+            f"model.backbone: timm's network '{name}' has no layer that could name classes. Choose another, such as "
+            "resnet18."
+        )
+    return last
 
 
 def _volumetric(settings: Cnn.Settings, shape: Shape) -> nn.Module:
