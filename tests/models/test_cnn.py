@@ -102,6 +102,17 @@ def test_a_network_whose_classifier_has_several_parts_begins_without_an_opinion(
     assert model.train().loss(batch)["cross-entropy"].isfinite()
 
 
+def test_images_of_another_size_than_the_only_one_are_refused_by_name_wherever_a_network_meets_them() -> None:
+    model, images = cnn_of(Cnn.Settings(backbone="vit_tiny_patch16_224", weights="none")), torch.zeros(2, 1, 128, 96)
+    said = r"^model\.backbone: 'vit_tiny_patch16_224' takes images of 224 x 224 px alone; found 128 x 96 px"
+    with pytest.raises(RecipeError, match=said):
+        model.loss(Batch(images, ("a", "b"), targets=torch.tensor([0, 1])))
+    with pytest.raises(RecipeError, match=said):
+        model.predict(images)
+    with pytest.raises(RecipeError, match=said):
+        model.levels(images)
+
+
 @pytest.mark.parametrize("backbone", ["mobilenetv5_300m_enc", "qwen3_vit_306m_enc"])
 def test_a_network_that_cannot_name_classes_is_refused(backbone: str) -> None:
     with torch.device("meta"), pytest.raises(RecipeError, match=rf"^model\.backbone: .*'{backbone}'.*resnet18"):

@@ -186,6 +186,16 @@ def test_a_setting_that_would_change_nothing_or_is_not_known_is_refused(settings
         built.build(built.Settings(**settings), Shape("single-label", CLASS_NAMES, 1))
 
 
+def test_frames_of_another_size_than_the_only_one_are_refused_by_the_encoder() -> None:
+    built = models.get("lstm")
+    model = built.build(built.Settings(encoder="vit_tiny_patch16_224"), Shape("single-label", CLASS_NAMES, 1))
+    said = r"^model\.encoder: 'vit_tiny_patch16_224' takes images of 224 x 224 px alone; found 12 x 12 px"
+    with pytest.raises(RecipeError, match=said):
+        model.loss(Batch(sequences(), tuple("abcd"), targets=torch.arange(4) % 2))
+    with pytest.raises(RecipeError, match=said), torch.no_grad():
+        model.eval().predict(sequences())
+
+
 @pytest.mark.parametrize("encoder", ["small", "test_resnet"])
 def test_settings_that_are_written_out_as_they_are_by_default_are_taken(encoder: str) -> None:
     built = models.get("lstm")

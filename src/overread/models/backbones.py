@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Any, cast
@@ -63,6 +65,33 @@ def backbone(
         _load(network, name, _entries(name, weights, key), weights)
     quicken(network)
     return network
+
+
+@contextmanager
+def told_size(network: nn.Module, images: Tensor, *, key: str = "model.backbone") -> Iterator[None]:
+    """Where a network fails at images of another size than the only one that it takes, say which that is.
+
+    Args:
+        network: from `backbone`, or any other, of which nothing is said.
+        images: `(case, channel, row, column)`.
+        key: the setting that names the network, for errors.
+
+    Raises:
+        RecipeError: images of the wrong size.
+    """
+    known: dict[str, Any] = getattr(network, "default_cfg", {})
+    try:
+        yield
+    except (AssertionError, RuntimeError) as error:
+        rows, columns = wanted = tuple(known.get("input_size", ()))[1:] or (0, 0)
+        # not asked before: of some that timm lists so, only their weights are of one size
+        if not known.get("fixed_input_size") or tuple(images.shape[2:]) == wanted:
+            raise
+        raise RecipeError(
+            f"{key}: '{known['architecture']}' takes images of {rows} x {columns} px alone; found {images.shape[2]} x "
+            f"{images.shape[3]} px. Add a 'resize' step with height = {rows} and width = {columns}, or choose a "
+            "network that takes any size, such as resnet18."
+        ) from error
 
 
 def freeze(network: nn.Module, levels: int) -> None:

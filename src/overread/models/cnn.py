@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from overread.errors import RecipeError
-from overread.models.backbones import backbone, freeze
+from overread.models.backbones import backbone, freeze, told_size
 from overread.models.contract import Axes, Batch, Model, Output, Shape, models
 from overread.models.labelling import Labelling, LabelSettings
 from overread.models.volumetric import RESIDUAL, levels_of, volumetric
@@ -59,17 +59,22 @@ class Cnn(Model):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """The one loss, by its name."""
-        return self._labelling.loss(self.network(batch.images), batch)
+        return self._labelling.loss(self._logits(batch.images), batch)
 
     def predict(self, images: Tensor) -> Output:
         """Scores that sum to 1 ("single-label") or stand for themselves ("multi-label")."""
-        return Output(scores=self._labelling.scores(self.network(images)))
+        return Output(scores=self._labelling.scores(self._logits(images)))
+
+    def _logits(self, images: Tensor) -> Tensor:
+        with told_size(self.network, images):
+            return cast("Tensor", self.network(images))
 
     def levels(self, images: Tensor) -> list[Tensor]:
         """The features of each level, finest first."""
         if self._axes == 3:
             return levels_of(self.network, images)
-        found: list[Tensor] = cast("Any", self.network).forward_intermediates(images, intermediates_only=True)
+        with told_size(self.network, images):
+            found: list[Tensor] = cast("Any", self.network).forward_intermediates(images, intermediates_only=True)
         return found
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from overread.errors import RecipeError
-from overread.models.backbones import backbone
+from overread.models.backbones import backbone, told_size
 from overread.models.contract import Axes, Batch, Model, Output, Shape, models
 from overread.models.labelling import Labelling, LabelSettings
 from overread.models.memory_format import format_of, laid_out
@@ -125,9 +125,10 @@ class _Recurrent(Model):
 
         The maps between the layers of a long clip fill gigabytes. While training the norms want all frames together.
         """
-        if self.training or torch.is_grad_enabled():
-            return cast("Tensor", self.encoder(frames))
-        return torch.cat([self.encoder(some) for some in torch.split(frames, AT_ONCE)])
+        with told_size(cast("nn.Sequential", self.encoder)[0], frames, key="model.encoder"):
+            if self.training or torch.is_grad_enabled():
+                return cast("Tensor", self.encoder(frames))
+            return torch.cat([self.encoder(some) for some in torch.split(frames, AT_ONCE)])
 
     def _last(self, state: Tensor | tuple[Tensor, Tensor]) -> Tensor:
         """What the last layer remembers at the end of its way, in each direction."""
