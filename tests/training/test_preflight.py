@@ -408,12 +408,6 @@ def test_the_smallest_image_is_learned_from_before_the_training_too(run: Run) ->
     refused(run, r"^model: it cannot take a batch of 1 x 1 x 12 x 12 \(case, .*such images are not for me")
 
 
-def test_images_of_different_size_in_a_batch_are_refused_before_the_training(run: Run) -> None:
-    run.resized, run.section = False, SECTION.model_copy(update={"batch_size": 2})
-    with pytest.raises(InputError, match="The images of a batch must have one size"):
-        run.ready()
-
-
 @pytest.mark.parametrize("side", [12, 40])
 def test_an_image_that_can_be_learned_from_but_not_answered_is_refused_before(side: int, run: Run) -> None:
     run.resized, run.crop = False, 32
