@@ -149,6 +149,28 @@ def test_an_optimiser_that_is_not_known_is_refused_before_any_work(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("model", "batch_size", "told"),
+    [
+        ('family = "mlp"\nhidden = [8]', 1, "training.batch_size: "),
+        ('family = "cnn"\nbackbone = "vit_tiny_patch16_224"\nweights = "none"', 4, "model.backbone: 'vit_tiny_patch16"),
+    ],
+)
+def test_a_network_that_fails_at_its_first_step_is_refused_by_the_setting_and_nothing_stays_behind(
+    *, model: str, batch_size: int, told: str, overread: Any, journey: Path, tmp_path: Path
+) -> None:
+    given = (journey / "cnn.toml").read_text()
+    given = given.replace('family = "cnn"\nweights = "none"', model)
+    given = given.replace("batch_size = 8", f"batch_size = {batch_size}")
+    (tmp_path / "wrong.toml").write_text(given)
+    data = table(tmp_path / "data")
+    said = overread("train", tmp_path / "wrong.toml", data, "--out", tmp_path / "run")
+    assert said.code == 1
+    assert told in said.err
+    assert "--debug" not in said.err
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("header", ["Dateiname;Diagnose", "x,y", ",", "Bild-Datei,Befund (ja/nein)"])
 def test_a_table_with_odd_columns_is_understood_or_refused_with_a_reason(
     header: str, overread: Any, tmp_path: Path

@@ -16,7 +16,7 @@ from torch.nn import functional
 from torchvision.transforms.v2 import functional as move
 
 from overread.errors import RecipeError
-from overread.models.backbones import backbone, freeze
+from overread.models.backbones import backbone, freeze, told_size
 
 TINY = "test_resnet"
 
@@ -164,6 +164,11 @@ def test_an_unknown_network_is_answered_with_the_nearest_name() -> None:
         backbone("resnet81", weights="none", channels=3)
 
 
+def test_a_network_that_has_not_the_options_asked_for_is_refused_by_its_setting() -> None:
+    with pytest.raises(RecipeError, match=r"^model\.encoder: timm's network 'gemma4_vit_167m_enc' .*'drop_rate'"):
+        backbone("gemma4_vit_167m_enc", weights="none", channels=3, key="model.encoder", drop_rate=0.2)
+
+
 def test_imagenet_weights_of_a_network_that_has_none_at_hand_are_refused() -> None:
     with pytest.raises(RecipeError, match=r'"imagenet" is at hand for tf_efficientnet_lite0, not for .test_resnet'):
         backbone(TINY, weights="imagenet", channels=3)
@@ -230,3 +235,26 @@ def test_frozen_weights_stay_as_they_are_while_the_others_learn() -> None:
     changed = {name for name, value in before.items() if not torch.equal(value, after[name])}
     assert changed <= {name for name, parameter in after.items() if parameter.requires_grad}
     assert {name.split(".")[0] for name in changed} == {"layer1", "layer2", "layer3", "layer4"}
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "levit_128s"])
+def test_a_network_for_images_of_one_size_says_which_one_it_is(name: str) -> None:
+    network, images = backbone(name, weights="none", channels=1, num_classes=2), torch.zeros(2, 1, 96, 128)
+    said = rf"^model\.encoder: '{name}' takes images of 224 x 224 px alone; found 96 x 128 px\. .*height = 224"
+    with pytest.raises(RecipeError, match=said) as raised, told_size(network, images, key="model.encoder"):
+        network(images)
+    assert isinstance(raised.value.__cause__, AssertionError | RuntimeError)
+
+
+@pytest.mark.parametrize(("name", "side"), [("vit_tiny_patch16_224", 224), ("vgg11", 16)])
+def test_what_is_not_about_its_one_size_is_left_as_it_is(name: str, side: int) -> None:
+    with torch.device("meta"):
+        network = backbone(name, weights="none", channels=1, num_classes=2)
+    with pytest.raises(RuntimeError, match="something else"), told_size(network, torch.zeros(2, 1, side, side)):
+        raise RuntimeError("something else")
+
+
+def test_a_network_that_takes_other_sizes_than_its_weights_are_of_is_not_kept_from_it() -> None:
+    network, images = backbone("efficientvit_m0", weights="none", channels=1, num_classes=2), torch.zeros(1, 1, 64, 64)
+    with told_size(network.eval(), images):
+        assert network(images).shape == (1, 2)

@@ -83,6 +83,42 @@ def test_a_wrong_setting_is_refused(wrong: dict[str, object]) -> None:
         Cnn.Settings(**wrong)
 
 
+@pytest.mark.parametrize(
+    ("backbone", "side"),
+    [("levit_128s", 224), ("deit_tiny_distilled_patch16_224", 224), ("repvit_m0_9", 64), ("caformer_s18", 64)],
+)
+def test_a_network_whose_classifier_has_several_parts_begins_without_an_opinion(backbone: str, side: int) -> None:
+    model = cnn_of(Cnn.Settings(backbone=backbone, weights="none")).eval()
+    images = torch.randn(2, 1, side, side, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        scores = model.predict(images).scores
+    assert (scores - 1 / 3).abs().max() < 0.25
+    named = model.network.default_cfg["classifier"]
+    layers = {name: layer for name, layer in model.network.named_modules() if isinstance(layer, torch.nn.Linear)}
+    narrow = {name for name, layer in layers.items() if layer.weight.std() < 0.013}
+    assert narrow == ({named} if isinstance(named, str) else set(named))
+    assert not any(layers[name].bias.any() for name in narrow)
+    batch = Batch(images, ("a", "b"), targets=torch.tensor([0, 2]))
+    assert model.train().loss(batch)["cross-entropy"].isfinite()
+
+
+def test_images_of_another_size_than_the_only_one_are_refused_by_name_wherever_a_network_meets_them() -> None:
+    model, images = cnn_of(Cnn.Settings(backbone="vit_tiny_patch16_224", weights="none")), torch.zeros(2, 1, 128, 96)
+    said = r"^model\.backbone: 'vit_tiny_patch16_224' takes images of 224 x 224 px alone; found 128 x 96 px"
+    with pytest.raises(RecipeError, match=said):
+        model.loss(Batch(images, ("a", "b"), targets=torch.tensor([0, 1])))
+    with pytest.raises(RecipeError, match=said):
+        model.predict(images)
+    with pytest.raises(RecipeError, match=said):
+        model.levels(images)
+
+
+@pytest.mark.parametrize("backbone", ["mobilenetv5_300m_enc", "qwen3_vit_306m_enc"])
+def test_a_network_that_cannot_name_classes_is_refused(backbone: str) -> None:
+    with torch.device("meta"), pytest.raises(RecipeError, match=rf"^model\.backbone: .*'{backbone}'.*resnet18"):
+        cnn_of(Cnn.Settings(backbone=backbone, weights="none"))
+
+
 def test_an_unknown_loss_or_network_is_answered_with_names() -> None:
     with pytest.raises(UnknownName, match=r"No loss is called 'vocal'\. Did you mean 'focal'"):
         cnn_of(Cnn.Settings(backbone="test_efficientnet", weights="none", loss="vocal"))

@@ -18,7 +18,7 @@ from overread.data.manifest import Case, ImageRef, Manifest
 from overread.data.prepared import PreparedImages
 from overread.data.section import AugmentationSection, DataSection
 from overread.data.split import folds_of
-from overread.errors import InputError, TooLittleMemory
+from overread.errors import InputError, RecipeError, TooLittleMemory
 from overread.models.contract import Batch, Model, Output
 from overread.preprocessing.section import step_from
 from overread.preprocessing.step import Step
@@ -34,6 +34,7 @@ from overread.training.section import PretrainingSection, SearchSection, Setting
 
 GB = 10**9
 PLAIN = Computing(device="cpu", precision="float32", memory_format="contiguous")
+RESIZE = {"step": "resize", "height": 12, "width": 12}
 SECTION = TrainingSection(epochs=2, batch_size=5, keep="last")
 
 
@@ -98,15 +99,17 @@ class Run:
         self.asked: list[int] = []
         self.said: list[str] = []
         self.tried: list[Settings] = []
+        self.resized = True
+        self.crop: int | None = None
 
     def plan_of(self, computing: Computing) -> Plan:
         return Plan(
             manifest=self.manifest,
             images=PreparedImages(self.folder.parent / "cache"),
-            steps=(step_from({"step": "resize", "height": 12, "width": 12}), step_from({"step": "min-max"})),
+            steps=(*[step_from(RESIZE)] * self.resized, step_from({"step": "min-max"})),
             build=self.build,
             axes=2,
-            augmentation=AugmentationSection(flip=True, noise=0.1),
+            augmentation=AugmentationSection(flip=True, noise=0.1, crop=self.crop),
             pretraining=self.pretraining,
             training=computing.put_into(self.section),
             seed=3,
@@ -356,3 +359,69 @@ def test_a_search_takes_the_mean_time_of_what_may_be_chosen(run: Run, folds: lis
     run.ready(before=[*folds] * 2, space={"model.case_ms": [0, 40], "training.epochs": [100, 500]})
     least = (2 + 4) * 8 * 300 * 0.02  # trainings of 8 cases, epochs and seconds on average
     assert 0.75 * least <= seconds(run) < 10 * least  # a busy disk adds to it
+
+
+class Narrow(Small):
+    """A norm sees one value a channel, as behind maps that were made one pixel."""
+
+    def _features(self, images: Tensor) -> Tensor:
+        return self.norm(self.conv(images).mean((2, 3), keepdim=True))
+
+
+class Picky(Small):
+    """Takes what it is told to take alone."""
+
+    def __init__(self, takes: Callable[[Tensor, bool], bool]) -> None:
+        super().__init__()
+        self.takes = takes
+
+    def _features(self, images: Tensor) -> Tensor:
+        if not self.takes(images, self.training):
+            raise RuntimeError("such images are not for me")
+        return super()._features(images)
+
+
+def refused(run: Run, said: str, **asked: Any) -> None:
+    with pytest.raises(RecipeError, match=said):
+        run.ready(**asked)
+    assert not list(run.folder.iterdir())
+
+
+def test_one_case_a_batch_is_refused_where_a_norm_cannot_bear_it_and_else_taken(run: Run) -> None:
+    run.section = SECTION.model_copy(update={"batch_size": 1})
+    run.ready()
+    (run.folder / COMPUTED).unlink()
+    run.build = Narrow
+    refused(run, r"^training\.batch_size: .*Set it to 2 or more")
+
+
+@pytest.mark.parametrize("batch_size", [2, 7])
+def test_a_last_batch_of_one_case_is_left_out(batch_size: int, run: Run, folds: list[Fold]) -> None:
+    run.build, run.section = Narrow, SECTION.model_copy(update={"batch_size": batch_size, "epochs": 1})
+    run.folds = [replace(fold, fit=fold.fit[: batch_size + 1]) for fold in folds]
+    run.fit(run.ready())
+
+
+def test_the_smallest_image_is_learned_from_before_the_training_too(run: Run) -> None:
+    run.resized, run.section = False, SECTION.model_copy(update={"batch_size": 1})
+    run.build = partial(Picky, lambda images, training: not training or images.shape[-1] == 40)
+    refused(run, r"^model: it cannot take a batch of 1 x 1 x 12 x 12 \(case, .*such images are not for me")
+
+
+@pytest.mark.parametrize("side", [12, 40])
+def test_an_image_that_can_be_learned_from_but_not_answered_is_refused_before(side: int, run: Run) -> None:
+    run.resized, run.crop = False, 32
+    run.build = partial(Picky, lambda images, training: training or images.shape[-1] != side)
+    refused(run, rf"^model: it cannot take a batch of 1 x 1 x {side} x {side} ")
+
+
+def test_levels_that_cannot_be_trained_before_are_refused(run: Run) -> None:
+    run.pretraining = PretrainingSection(epochs=1)
+    run.build = partial(Picky, lambda images, training: training)
+    refused(run, r"^model: it cannot take a batch of 1 x 1 x 12 x 12 .*such images are not for me")
+
+
+def test_a_setting_to_choose_from_with_which_a_first_step_fails_is_named(run: Run) -> None:
+    run.build = Narrow
+    space = {"training.batch_size": [4, 1]}
+    refused(run, r"^\[search.space\] with training.batch_size = 1: training.batch_size: ", space=space)

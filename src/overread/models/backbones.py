@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Any, cast
@@ -26,7 +28,15 @@ _PACKAGED = {
 }
 
 
-def backbone(name: str, *, weights: str, channels: int, pretrained: bool = True, **options: Any) -> nn.Module:
+def backbone(
+    name: str,
+    *,
+    weights: str,
+    channels: int,
+    pretrained: bool = True,
+    key: str = "model.backbone",
+    **options: Any,
+) -> nn.Module:
     """A timm network with its first layer fitted to the number of channels.
 
     Args:
@@ -34,19 +44,54 @@ def backbone(name: str, *, weights: str, channels: int, pretrained: bool = True,
         weights: "none", "imagenet" (packaged, offline) or the path of a .safetensors or .pth file.
         channels: of the images, 1 or 3.
         pretrained: False leaves the weights out, for a network that is loaded from a bundle anyway.
+        key: the setting that names the network, for errors.
         options: passed to `timm.create_model`, such as `num_classes` or `features_only`.
 
     Raises:
-        RecipeError: an unknown name, or weights that are not there or do not fit.
+        RecipeError: an unknown name, options that the network does not have, or weights that are not there or do not
+            fit.
     """
     known = timm.list_models()
     if name not in known:
-        raise RecipeError(f"model.backbone: timm has no network '{name}'. {suggestion(name, known)[:300]}")
-    network: nn.Module = timm.create_model(name, pretrained=False, in_chans=channels, **options)
+        raise RecipeError(f"{key}: timm has no network '{name}'. {suggestion(name, known)[:300]}")
+    try:
+        network: nn.Module = timm.create_model(name, pretrained=False, in_chans=channels, **options)
+    except TypeError as error:  # a few of timm's networks are built by other rules
+        raise RecipeError(
+            f"{key}: timm's network '{name}' cannot be set up for these images ({error}). Choose another, such as "
+            "resnet18."
+        ) from error
     if weights != "none" and pretrained:
-        _load(network, name, _entries(name, weights), weights)
+        _load(network, name, _entries(name, weights, key), weights)
     quicken(network)
     return network
+
+
+@contextmanager
+def told_size(network: nn.Module, images: Tensor, *, key: str = "model.backbone") -> Iterator[None]:
+    """Where a network fails at images of another size than the only one that it takes, say which that is.
+
+    Args:
+        network: from `backbone`, or any other, of which nothing is said.
+        images: `(case, channel, row, column)`.
+        key: the setting that names the network, for errors.
+
+    Raises:
+        RecipeError: images of the wrong size.
+    """
+    known: dict[str, Any] = getattr(network, "default_cfg", {})
+    try:
+        yield
+    except (AssertionError, RuntimeError) as error:
+        rows, columns = wanted = tuple(known.get("input_size", ()))[1:] or (0, 0)
+        # not asked before: of some that timm lists so, only their weights are of one size
+        if not known.get("fixed_input_size") or tuple(images.shape[2:]) == wanted:
+            raise
+        raise RecipeError(
+            f"{key}: '{known['architecture']}' takes images of {rows} x {columns} px alone; found {images.shape[2]} x "
+            f"{images.shape[3]} px. Add a 'resize' step with height = {rows} and width = {columns}, or choose a "
+            "network that takes any size, such as resnet18."
+        ) from error
 
 
 def freeze(network: nn.Module, levels: int) -> None:
@@ -81,12 +126,12 @@ def freeze(network: nn.Module, levels: int) -> None:
     quicken(network)  # the norms, which are frozen only now
 
 
-def _entries(name: str, weights: str) -> dict[str, Tensor]:
+def _entries(name: str, weights: str, key: str) -> dict[str, Tensor]:
     if weights == "imagenet":
         if name not in _PACKAGED:
             raise RecipeError(
-                f"model.weights: \"imagenet\" is at hand for {', '.join(_PACKAGED)}, not for '{name}'. Choose that "
-                'backbone, give the path of a weights file, or write weights = "none".'
+                f"model.weights: \"imagenet\" is at hand for {', '.join(_PACKAGED)}, not for '{name}'. Set {key} to "
+                'that, give the path of a weights file, or write weights = "none".'
             )
         package, file = _PACKAGED[name]
         with resources.as_file(resources.files(package) / file) as path:

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from overread.errors import RecipeError
-from overread.models.backbones import backbone, freeze
+from overread.models.backbones import backbone, freeze, told_size
 from overread.models.contract import Axes, Batch, Model, Output, Shape, models
 from overread.models.labelling import Labelling, LabelSettings
 from overread.models.volumetric import RESIDUAL, levels_of, volumetric
@@ -59,17 +59,22 @@ class Cnn(Model):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """The one loss, by its name."""
-        return self._labelling.loss(self.network(batch.images), batch)
+        return self._labelling.loss(self._logits(batch.images), batch)
 
     def predict(self, images: Tensor) -> Output:
         """Scores that sum to 1 ("single-label") or stand for themselves ("multi-label")."""
-        return Output(scores=self._labelling.scores(self.network(images)))
+        return Output(scores=self._labelling.scores(self._logits(images)))
+
+    def _logits(self, images: Tensor) -> Tensor:
+        with told_size(self.network, images):
+            return cast("Tensor", self.network(images))
 
     def levels(self, images: Tensor) -> list[Tensor]:
         """The features of each level, finest first."""
         if self._axes == 3:
             return levels_of(self.network, images)
-        found: list[Tensor] = cast("Any", self.network).forward_intermediates(images, intermediates_only=True)
+        with told_size(self.network, images):
+            found: list[Tensor] = cast("Any", self.network).forward_intermediates(images, intermediates_only=True)
         return found
 
 
@@ -86,10 +91,24 @@ def _flat(settings: Cnn.Settings, shape: Shape, *, pretrained: bool) -> nn.Modul
     )
     freeze(network, settings.frozen)
     # timm starts the classifier of some networks so wide that the first answers are certain and wrong
-    classifier = network.get_classifier()
-    nn.init.normal_(classifier.weight, std=0.01)
-    nn.init.zeros_(classifier.bias)
+    for layer in _classifiers(network, settings.backbone, len(shape.classes)):
+        nn.init.normal_(layer.weight, std=0.01)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
     return cast("nn.Module", network)
+
+
+def _classifiers(network: Any, name: str, classes: int) -> list[nn.Linear | nn.Conv2d]:
+    """The layers that give one number a class; several where a network is asked from more than one place."""
+    found = network.get_classifier() if hasattr(network, "get_classifier") else ()
+    layers = [layer for part in (found if isinstance(found, tuple) else (found,)) for layer in part.modules()]
+    last = [one for one in layers if isinstance(one, nn.Linear | nn.Conv2d) and len(one.weight) == classes]
+    if not last:
+        raise RecipeError(
+            f"model.backbone: timm's network '{name}' has no layer that could name classes. Choose another, such as "
+            "resnet18."
+        )
+    return last
 
 
 def _volumetric(settings: Cnn.Settings, shape: Shape) -> nn.Module:

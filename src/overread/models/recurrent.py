@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, ClassVar, Literal, Self, cast
+from typing import Annotated, Any, ClassVar, Literal, Self, cast
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from overread.models.backbones import backbone
+from overread.errors import RecipeError
+from overread.models.backbones import backbone, told_size
 from overread.models.contract import Axes, Batch, Model, Output, Shape, models
 from overread.models.labelling import Labelling, LabelSettings
 from overread.models.memory_format import format_of, laid_out
@@ -25,8 +26,8 @@ class RecurrentSettings(LabelSettings):
 
     Args:
         encoder: what looks at each frame: "small", three levels of convolutions, or timm's name of a network.
-        weights: of the encoder: "none", "imagenet" (packaged, offline), or the path of a weights file.
-        width: channels of the first level of the small encoder; each further one has twice as many.
+        weights: of an encoder from timm: "none", "imagenet" (packaged, offline), or the path of a weights file.
+        width: channels of the first level of the small encoder alone; each further one has twice as many.
         hidden: features that the recurrent layers remember, in each direction.
         layers: recurrent layers, one on the other.
         bidirectional: whether the sequence is also read from its end.
@@ -124,9 +125,10 @@ class _Recurrent(Model):
 
         The maps between the layers of a long clip fill gigabytes. While training the norms want all frames together.
         """
-        if self.training or torch.is_grad_enabled():
-            return cast("Tensor", self.encoder(frames))
-        return torch.cat([self.encoder(some) for some in torch.split(frames, AT_ONCE)])
+        with told_size(cast("nn.Sequential", self.encoder)[0], frames, key="model.encoder"):
+            if self.training or torch.is_grad_enabled():
+                return cast("Tensor", self.encoder(frames))
+            return torch.cat([self.encoder(some) for some in torch.split(frames, AT_ONCE)])
 
     def _last(self, state: Tensor | tuple[Tensor, Tensor]) -> Tensor:
         """What the last layer remembers at the end of its way, in each direction."""
@@ -157,19 +159,34 @@ class Gru(_Recurrent):
 
 def _encoder(settings: RecurrentSettings, shape: Shape, *, pretrained: bool) -> tuple[nn.Module, int]:
     """What turns frames `(frame, channel, row, column)` into features `(frame, feature)`, and how many."""
-    if settings.encoder != SMALL:
-        network = backbone(
-            settings.encoder,
-            weights=settings.weights,
-            channels=shape.channels,
-            pretrained=pretrained,
-            num_classes=0,
+    if settings.encoder == SMALL:
+        if settings.weights != RecurrentSettings.model_fields["weights"].default:
+            raise RecipeError(
+                f'model.weights: the encoder "{SMALL}" always begins anew. Leave it out, or set model.encoder to the '
+                "network that these weights are of."
+            )
+        return _small(settings.width, shape.channels)
+    if settings.width != RecurrentSettings.model_fields["width"].default:
+        raise RecipeError(
+            f"model.width: it is for the encoder \"{SMALL}\"; how wide '{settings.encoder}' is, its name says. Leave "
+            "it out."
         )
-        return network, int(network.num_features)  # type: ignore[arg-type]
+    network: Any = backbone(
+        settings.encoder,
+        weights=settings.weights,
+        channels=shape.channels,
+        pretrained=pretrained,
+        key="model.encoder",
+        num_classes=0,
+    )
+    return network, network.head_hidden_size  # some have layers between the last maps and the classifier
+
+
+def _small(width: int, channels: int) -> tuple[nn.Module, int]:
     layers: list[nn.Module] = []
-    before = shape.channels
+    before = channels
     for level in range(3):
-        after = settings.width * 2**level
+        after = width * 2**level
         layers += [nn.Conv2d(before, after, 3, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
         layers += [nn.Conv2d(after, after, 3, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
         layers += [nn.MaxPool2d(2, ceil_mode=True)]

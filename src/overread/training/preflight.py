@@ -54,6 +54,7 @@ def ready(
 
     Raises:
         TooLittleMemory: it would not fit; nothing was trained yet.
+        RecipeError: a first step fails, because model, images or batches do not go together.
         InputError: the run's earlier choice cannot be read.
     """
     progress.say("taking a few steps, to see what this training needs")

@@ -14,20 +14,22 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor
 
 from overread.data.fold import Fold
-from overread.data.inputs import input_of
+from overread.data.inputs import input_of, slices_of
 from overread.data.manifest import Case
-from overread.errors import TooLittleMemory
+from overread.errors import RecipeError, TooLittleMemory
 from overread.models.contract import Batch, Model
 from overread.preprocessing.step import Step
 from overread.training.allocation import give_back_freed_memory
 from overread.training.climbing import FIRST, climb
 from overread.training.computing import Computing
 from overread.training.crossval import Plan, Start, cases_of, start_of
+from overread.training.first_step import first_step
 from overread.training.forecast import Costs
 from overread.training.loop import Run, begin, learn, save
 from overread.training.memory import memory_of
@@ -91,6 +93,7 @@ def rehearsed(
 
     Raises:
         TooLittleMemory: one that may be chosen would not fit.
+        RecipeError: one that may be chosen fails at the images.
     """
     space = choosing.section.space
     settings = {key: choices[0] for key, choices in space.items()}
@@ -120,10 +123,10 @@ def rehearsed(
                 folder=folder,
                 enough_s=enough_s,
             )
-        except TooLittleMemory as error:
+        except (TooLittleMemory, RecipeError) as error:
             if not settings:
                 raise
-            raise TooLittleMemory(f"[search.space] with {settings_words(settings)}: {error}") from error
+            raise type(error)(f"[search.space] with {settings_words(settings)}: {error}") from error
 
     computing, heaviest = tried(settings, kept)
     typical = heaviest.seconds
@@ -176,7 +179,10 @@ def _tried(
         def do(count: int) -> None:
             step(start.batches.batch(largest[:count], 0))
 
-        return climb(min(how.batch_size, len(largest)), do, memory, _too_many_to_learn_from)
+        peak = climb(min(how.batch_size, len(largest)), do, memory, _too_many_to_learn_from)
+        extremes = largest[:: max(len(largest) - 1, 1)]  # what bears the largest may still fail at the smallest
+        step(start.batches.batch(extremes[-how.batch_size :], 0))
+        return peak
 
     peaks = [climbed(model, how) for model, how in _stages(plan, start, image)]
     memory.restart()
@@ -188,6 +194,8 @@ def _tried(
         seconds.append(_seconds_a_case(_step(run, how, chosen.fabric), start, enough_s))
         save_s = _seconds_to_save(run, folder)
     peaks.append(memory.peak_bytes())
+    for case in _extremes(plan, folds):
+        _answered(start, chosen, case)
     cases = _heaviest(plan, folds, at_once)
     answers: list[tuple[int, float]] = []
 
@@ -207,10 +215,9 @@ def _tried(
 def _stages(plan: Plan, start: Start, image: Tensor) -> Iterator[tuple[Model, TrainingSection]]:
     """What learns in a training, and how: from images alone where the plan says so, then from their truth."""
     if plan.pretraining.epochs:
-        yield (
-            learner_of(start.model, image, noise=plan.pretraining.noise),
-            section_of(plan.pretraining, plan.training),
-        )
+        with first_step(image, batch_size=len(image)):
+            learner = learner_of(start.model, image, noise=plan.pretraining.noise)
+        yield learner, section_of(plan.pretraining, plan.training)
     yield start.model, plan.training
 
 
@@ -222,7 +229,20 @@ def _begun(model: Model, section: TrainingSection, fabric: Fabric) -> Run:
 
 def _step(run: Run, section: TrainingSection, fabric: Fabric) -> Callable[[Batch], object]:
     """Learns from a batch as in the training, but for the weights, which stay."""
-    return partial(learn, run, rate=0.0, section=section, fabric=fabric, where=_BEFORE)
+
+    def step(batch: Batch) -> None:
+        with first_step(batch.images, batch_size=section.batch_size):
+            learn(run, batch, rate=0.0, section=section, fabric=fabric, where=_BEFORE)
+
+    return step
+
+
+def _answered(start: Start, plan: Plan, case: Case) -> None:
+    """Ask about an image as it is, which may be of another size than what is learned from."""
+    image = slices_of(input_of(case, start.steps, plan.images), plan.axes)
+    images = torch.from_numpy(np.stack([image])).to(plan.fabric.device)
+    with first_step(images, batch_size=plan.training.batch_size), torch.inference_mode():
+        start.model.eval().predict(images)
 
 
 def _seconds_to_save(run: Run, folder: Path) -> float:
@@ -274,6 +294,13 @@ def _image(plan: Plan) -> tuple[float, float]:
 
 def _prepared_size(plan: Plan, steps: Sequence[Step], case: Case) -> int:
     return int(input_of(case, steps, plan.images).pixels.size)
+
+
+def _extremes(plan: Plan, folds: Sequence[Fold]) -> list[Case]:
+    """Of all cases that will be asked about, one with the fewest pixels and one with the most."""
+    keys = {key for fold in folds for key in (*fold.validation, *fold.test)}
+    cases = cases_of(plan, sorted(keys))
+    return [pick(cases, key=partial(_weight, plan)) for pick in (min, max)]
 
 
 def _heaviest(plan: Plan, folds: Sequence[Fold], count: int) -> list[Case]:
