@@ -15,6 +15,7 @@ from overread.data.extent import Extent
 from overread.data.manifest import Case, ImageRef
 from overread.data.prepared import PreparedImages
 from overread.data.section import AugmentationSection
+from overread.errors import RecipeError
 from overread.image import Image, Source
 from overread.inference.predictor import Ensemble, FreshImages, Network, found_marks
 from overread.models.contract import Batch, Marks, Model, Output
@@ -377,6 +378,22 @@ def test_through_the_cache_it_is_refused_alike(tmp_path: Path) -> None:
     kept = list(ensemble(always(0.2, 0.8)).predict(refs, PreparedImages(tmp_path / "cache")))
     assert [one.refused for one in fresh] == [one.refused for one in kept]
     assert [one.refused is None for one in kept] == [False, False, True, False]
+
+
+class OfOneSize(Says):
+    """A network for images of 8 x 8 px, as those are that cut an image into so many parts."""
+
+    def predict(self, images: Tensor) -> Output:
+        if images.shape[-2:] != (8, 8):
+            raise RecipeError("model.backbone: it takes images of 8 x 8 px alone.")
+        return super().predict(images)
+
+
+def test_an_image_of_a_size_that_the_network_does_not_take_is_refused_and_the_others_go_on(tmp_path: Path) -> None:
+    refs = [save(tmp_path / f"{n}.png", plain((8, 8 + n % 2), n + 1)) for n in range(4)]
+    found = list(ensemble(OfOneSize(always(0.2, 0.8).make)).predict(refs, FreshImages()))
+    assert [one.refused is None for one in found] == [True, False, True, False]
+    assert found[1].refused == "this image does not fit the model. model.backbone: it takes images of 8 x 8 px alone."
 
 
 def test_an_image_that_one_fold_cannot_prepare_has_no_answer_of_the_others(tmp_path: Path) -> None:

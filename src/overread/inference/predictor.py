@@ -17,7 +17,7 @@ from overread.data.inputs import Images, input_of, slices_of
 from overread.data.manifest import Case, ImageRef, Task
 from overread.data.problems import pixel_digest
 from overread.data.section import AugmentationSection
-from overread.errors import OverreadError
+from overread.errors import OverreadError, RecipeError
 from overread.finding import Finding, Prediction, Region
 from overread.image import Axes, Image
 from overread.inference.merging import FoundMark, merge, surest
@@ -33,6 +33,11 @@ from overread.preprocessing.placement import (
     slices_to_original,
 )
 from overread.preprocessing.step import Step, prepare
+
+_NO_NUMBER = (
+    "the model's answer to this image is not a number, so there is no answer. Read it with another model, or train "
+    "this one again."
+)
 
 
 class FreshImages:
@@ -124,16 +129,16 @@ class Ensemble:
             if number == 0 or network.steps != self.networks[number - 1].steps:  # folds mostly prepare alike
                 prepared = self._prepared(cases, network.steps, images, refused)
             for some in _of_one_size(prepared):
-                for output in self._run(network.model, [prepared[index] for index in some]):
-                    for place, index in enumerate(some):
-                        answer = _Said.of(output, place, prepared[index])
-                        if answer is None:
-                            refused[index] = (
-                                "the model's answer to this image is not a number, so there is no answer. Read it "
-                                "with another model, or train this one again."
-                            )
-                        else:
-                            said.setdefault(index, []).append(answer)
+                try:
+                    for output in self._run(network.model, [prepared[index] for index in some]):
+                        for place, index in enumerate(some):
+                            answer = _Said.of(output, place, prepared[index])
+                            if answer is None:
+                                refused[index] = _NO_NUMBER
+                            else:
+                                said.setdefault(index, []).append(answer)
+                except RecipeError as error:  # from the model: its network takes images of one size alone
+                    refused |= dict.fromkeys(some, f"this image does not fit the model. {error}")
         return [
             Prediction(case.case_id, refused=refused[index], bundle_id=self.bundle_id)
             if index in refused
