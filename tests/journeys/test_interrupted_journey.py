@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -118,6 +119,60 @@ def test_a_training_that_was_killed_in_its_last_fold_ends_with_the_same_numbers(
     told = [without_times(json.loads((run / "evaluation.json").read_text())) for run in (cut, whole)]
     assert told[0] == told[1]
     assert (cut / "predictions.csv").read_bytes() == (whole / "predictions.csv").read_bytes()
+
+
+STRIPES = """
+name = "tiny-stripes"
+[data]
+folds = 3
+validation = 0.25
+[model]
+family = "cnn"
+backbone = "test_efficientnet"
+weights = "none"
+[training]
+epochs = 15
+batch_size = 4
+precision = "float32"
+memory_format = "contiguous"
+[evaluation]
+draws = 100
+"""
+
+
+def test_images_that_go_away_in_a_later_fold_stop_a_training_which_goes_on_to_the_same_numbers_when_they_are_back(
+    start: Start, tmp_path: Path
+) -> None:
+    data, recipe = tmp_path / "data", tmp_path / "recipe.toml"
+    recipe.write_text(STRIPES)
+    for number in range(24):
+        pixels = np.random.default_rng(number).integers(0, 120, (32, 32))
+        pixels[:: 2 + number % 2] += 100
+        file = data / ("fine", "coarse")[number % 2] / f"{number:02}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels.astype(np.uint8)).save(file)
+    typed = ("train", recipe, data, "--device", "cpu", "--out")
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    training = start(*typed, run)
+    wait_for(run / "folds" / "fold-1" / "checkpoint.safetensors", training)
+    (data / "fine").rename(tmp_path / "away")  # as a share of the network does
+    _, err = training.communicate(timeout=300)
+    assert training.returncode == 1
+    reason = err[err.index("overread: ") :]
+    assert re.search(r"overread: \d\d\.png: this file changed, or went away", reason)
+    assert "  It happened in fold 2 of 3.\n" in reason
+    assert f"  Nothing that was trained is lost: it is kept in '{run}'" in reason
+    assert "the same command goes on from there" in reason
+    assert len(list((run / "folds").glob("fold-*/checkpoint.safetensors"))) == 2
+    (tmp_path / "away").rename(data / "fine")
+    undisturbed = start(*typed, whole)
+    said = ended(start(*typed, run))
+    assert "fold 1 of 3: epoch" not in said
+    ended(undisturbed)
+    for name in ("fold-0.safetensors", "fold-1.safetensors", "fold-2.safetensors"):
+        assert (run / "bundle" / name).read_bytes() == (whole / "bundle" / name).read_bytes()
+    told = [without_times(json.loads((one / "evaluation.json").read_text())) for one in (run, whole)]
+    assert told[0] == told[1]
 
 
 def test_a_second_training_into_the_same_folder_is_refused_and_ctrl_c_ends_the_first_with_one_line(
