@@ -168,6 +168,19 @@ def test_an_error_of_the_disk_says_where_and_what_to_do(
     assert "Errno" not in said
 
 
+@pytest.mark.parametrize("kind", [SourceError, OSError, RuntimeError])
+def test_what_was_noted_on_the_way_up_stands_under_the_reason(
+    kind: type[Exception], stage: Stage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage.answer = kind("reason")
+    stage.answer.add_note("It happened in fold 2 of 3.")
+    stage.answer.add_note("Nothing is lost.")
+    assert main(["inspect", "data"]) == 1
+    first, *more = capsys.readouterr().err.splitlines()
+    assert first.startswith("overread: ")
+    assert more == ["  It happened in fold 2 of 3.", "  Nothing is lost."]
+
+
 def test_a_terminal_that_does_not_know_a_letter_stops_nothing(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     written = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))

@@ -68,13 +68,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return FAILED
         except OverreadError as error:
-            return _failed(str(error), FAILED, arguments)
+            return _failed(_with_notes(str(error), error), FAILED, arguments)
         except OSError as error:
-            return _failed(_disk_words(error), FAILED, arguments)
+            return _failed(_with_notes(_disk_words(error), error), FAILED, arguments)
         except Exception as error:
             # Its own message stays away: it may quote a header, and with it a patient's name.
             reason = f"an unexpected {type(error).__name__}; run the same again with --debug and report what it prints."
-            return _failed(reason, FAILED, arguments)
+            return _failed(_with_notes(reason, error), FAILED, arguments)
 
 
 class _Terminated(KeyboardInterrupt):
@@ -95,6 +95,11 @@ def _stopping_at_sigterm() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _with_notes(reason: str, error: Exception) -> str:
+    """A reason, and what was noted on the way up: where it happened, and what is kept."""
+    return "\n".join([reason, *getattr(error, "__notes__", [])])
 
 
 def _failed(reason: str, code: int, arguments: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
     OverreadError
     ├── InputError               what was given cannot be used as it is
     │   ├── UnreadableImage      a file that cannot be read as an image
+    │   ├── DataChanged          a file of a data set that changed, or went away, while it was worked with
     │   ├── SourceError          DATA that is no known data set layout, or a broken one
     │   ├── ManifestError        a data set with errors in it (see data/problems.py)
     │   │   └── DataLeak         official splits that share patients or images (see data/leaks.py)
@@ -30,6 +31,10 @@ class InputError(OverreadError):
 
 class UnreadableImage(InputError):
     """A file that cannot be read as an image."""
+
+
+class DataChanged(InputError):
+    """A file of a data set changed, or went away, while it was worked with."""
 
 
 class SourceError(InputError):

@@ -1,5 +1,6 @@
 """What holds for every model family, also for one that is added tomorrow."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from overread.errors import TruthAbsent
-from overread.models.contract import Batch, Model, Output, Shape, Truths, models
+from overread.models.contract import Batch, HasLevels, Model, Output, Shape, Truths, models
 from overread.models.memory_format import laid_out
+from overread.progress import Progress, Silent
+from overread.training.loop import Fitted, fabric_for, fit
+from overread.training.pretraining import pretrain
+from overread.training.section import PretrainingSection, TrainingSection
 
 SMALL: dict[str, Any] = {
     "backbone": "test_efficientnet",
@@ -57,18 +62,18 @@ def channels_and_axes(kind: str) -> tuple[int, Any]:
     return channels, 0 if kind == "table" else 3 if "volume" in kind else 2
 
 
-def settings_of(family: Any, kind: str) -> Any:
-    known = {key: value for key, value in SMALL.items() if key in family.Settings.model_fields}
+def settings_of(family: Any, kind: str, **own: Any) -> Any:
+    known = {key: value for key, value in (SMALL | own).items() if key in family.Settings.model_fields}
     if family is models.get("cnn"):
         known |= {"backbone": "resnet10", "width": 0.1} if "volume" in kind else {"width": 1.0}
     return family.Settings(**known)
 
 
-def model_of(name: str, task: Any, kind: str, *, pretrained: bool = True) -> Model:
+def model_of(name: str, task: Any, kind: str, *, pretrained: bool = True, **own: Any) -> Model:
     family = models.get(name)
     torch.manual_seed(5)
     shape = Shape(task, CLASS_NAMES, *channels_and_axes(kind))
-    model: Model = family.build(settings_of(family, kind), shape, pretrained=pretrained)
+    model: Model = family.build(settings_of(family, kind, **own), shape, pretrained=pretrained)
     return model
 
 
@@ -413,3 +418,123 @@ def test_a_family_says_which_truth_it_learns_from(name: str) -> None:
     tasks = models.get(name).tasks
     assert tasks
     assert set(tasks) <= {"single-label", "multi-label", "boxes", "masks", "reconstruction"}
+
+
+class Killed(Exception):
+    """As a person or a machine would."""
+
+
+class Halves:
+    """A batch in two halves, whose order and number of slices hang on the epoch; it may be cut off in an epoch."""
+
+    def __init__(self, whole: Batch, *, breaks_in: int | None = None) -> None:
+        self._whole = whole
+        self._breaks_in = breaks_in
+
+    def __len__(self) -> int:
+        return 2
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        whole = self._whole
+        for half in ((0, 2), (2, 4)) if number % 2 else ((2, 4), (0, 2)):
+            some = slice(*half)
+            yield replace(
+                whole,
+                images=whole.images[some],
+                case_ids=whole.case_ids[some],
+                targets=None if whole.targets is None else whole.targets[some],
+                truths=None if whole.truths is None else whole.truths[some],
+                lengths=None if whole.lengths is None else whole.lengths[some],
+            )
+            if number == self._breaks_in:
+                raise Killed
+
+
+class KilledAt(Silent):
+    """Stops the training when this is said, which is right after a checkpoint was written."""
+
+    def __init__(self, words: str) -> None:
+        self.words = words
+
+    def say(self, line: str) -> None:
+        if self.words in line:
+            raise Killed
+
+
+def fitted(
+    name: str,
+    task: str,
+    kind: str,
+    folder: Path,
+    *,
+    before: int = 0,
+    breaks_in: int | None = None,
+    progress: Progress | None = None,
+) -> Fitted:
+    """A training of three epochs, with all that draws and all that remembers; `before` it so many of pre-training."""
+    folder.mkdir(exist_ok=True)
+    model = model_of(name, task, kind, dropout=0.3, noise=(0.02, 0.2))
+    batch = batch_of(task, kind)
+    if models.get(name).takes_sequences:
+        batch = replace(batch, lengths=torch.tensor(LENGTHS))
+    batches = Halves(batch, breaks_in=breaks_in)
+    how = TrainingSection(epochs=3, average=0.9, memory_format="channels_last")
+    told: dict[str, Any] = {"seed": 3, "fabric": fabric_for("cpu", "float32"), "fold": "of these cases"}
+    told |= {"progress": progress or Silent()}
+
+    def judge(judged: Model) -> float:
+        torch.rand(7)  # a judge that draws must not change what comes after
+        return float(torch.cat([one.double().flatten() for one in tensors_of(answer_of(judged, batch.images))]).std())
+
+    if before:
+        section = PretrainingSection(epochs=before)
+        path = folder / "before.safetensors"
+        how_before: dict[str, Any] = {"section": section, "training": how, "checkpoint": path, "what": "before"}
+        pretrain(model, batches, images=batch.images[:1], **how_before, **told)
+    return fit(model, batches, section=how, checkpoint=folder / "c.safetensors", score=judge, what="training", **told)
+
+
+def assert_ends_alike(found: Fitted, expected: Fitted) -> None:
+    assert found.epoch == expected.epoch
+    assert [replace(one, seconds=0.0) for one in found.history] == [
+        replace(one, seconds=0.0) for one in expected.history
+    ]
+    assert set(found.weights) == set(expected.weights)
+    assert [name for name, value in expected.weights.items() if not torch.equal(found.weights[name], value)] == []
+
+
+@every_case
+def test_a_training_that_was_killed_in_and_after_an_epoch_ends_with_the_same_bits(
+    name: str, task: str, kind: str, tmp_path: Path
+) -> None:
+    expected = fitted(name, task, kind, tmp_path / "whole")
+    for cut in ({"progress": KilledAt("epoch 1 of")}, {"breaks_in": 1}, {"progress": KilledAt("epoch 2 of")}):
+        with pytest.raises(Killed):
+            fitted(name, task, kind, tmp_path / "cut", **cut)
+        torch.rand(9)  # another process has drawn other numbers
+    assert_ends_alike(fitted(name, task, kind, tmp_path / "cut"), expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        (name, kind)
+        for name, task, kind in (one.values for one in CASES)
+        if task == models.get(name).tasks[0] and issubclass(models.get(name), HasLevels)
+    ],
+)
+def test_a_training_with_pre_training_that_was_killed_in_either_ends_with_the_same_bits(
+    name: str, kind: str, tmp_path: Path
+) -> None:
+    task = models.get(name).tasks[0]  # no label is looked at
+    expected = fitted(name, task, kind, tmp_path / "whole", before=2)
+    for cut in (
+        {"progress": KilledAt("before: epoch 1 of")},
+        {"breaks_in": 1},
+        {"progress": KilledAt("before: epoch 2 of")},
+        {"progress": KilledAt("training: epoch 2 of")},
+    ):
+        with pytest.raises(Killed):
+            fitted(name, task, kind, tmp_path / "cut", before=2, **cut)
+        torch.rand(9)
+    assert_ends_alike(fitted(name, task, kind, tmp_path / "cut", before=2), expected)

@@ -16,7 +16,7 @@ from overread import io
 from overread.data.manifest import Case, ImageRef, Manifest
 from overread.data.prepared import PreparedImages, cache_folder
 from overread.data.problems import facts_of
-from overread.errors import InputError, UnreadableImage
+from overread.errors import DataChanged, InputError, UnreadableImage
 from overread.image import Image
 from overread.preprocessing.section import step_from
 from overread.preprocessing.step import Step, prepare
@@ -284,6 +284,27 @@ def test_a_file_that_is_gone_is_refused_by_name_as_any_unreadable_one(tmp_path: 
         images.get(ImageRef(tmp_path / "gone.png"), ())
     with pytest.raises(UnreadableImage, match=r"gone\.png: .* no such file"):
         images.facts(ImageRef(tmp_path / "gone.png"))
+
+
+@pytest.mark.parametrize("asked", ["image", "facts"])
+@pytest.mark.parametrize("now", ["gone", "another picture", "damaged"])
+def test_a_file_that_is_no_longer_what_it_was_is_not_taken_for_what_it_was(
+    now: str, asked: str, tmp_path: Path, cache: Path
+) -> None:
+    ref, images = png(tmp_path / "a.png"), PreparedImages(cache)
+    before = images.facts(ref) if asked == "facts" else images.get(ref, ())
+    content = ref.path.read_bytes()
+    if now == "gone":
+        ref.path.unlink()
+    elif now == "damaged":
+        ref.path.write_bytes(content[:-9])
+    else:
+        png(tmp_path / "a.png", seed=7, shape=(31, 41))
+    with pytest.raises(DataChanged, match=r"a\.png: this file changed, or went away.*Put it back"):
+        images.get(ref, ())
+    ref.path.write_bytes(content)
+    assert np.array_equal(images.get(ref, ()).pixels, PreparedImages(cache).get(ref, ()).pixels)
+    assert asked == "facts" or np.array_equal(images.get(ref, ()).pixels, before.pixels)
 
 
 def manifest_of(**refs: ImageRef) -> Manifest:

@@ -15,7 +15,7 @@ from overread.data.extent import Extent
 from overread.data.manifest import Case, ImageRef
 from overread.data.prepared import PreparedImages
 from overread.data.section import AugmentationSection
-from overread.errors import RecipeError
+from overread.errors import DataChanged, RecipeError
 from overread.image import Image, Source
 from overread.inference.predictor import Ensemble, FreshImages, Network, found_marks
 from overread.models.contract import Batch, Marks, Model, Output
@@ -339,6 +339,15 @@ def test_a_mask_is_mirrored_back_with_its_image() -> None:
     assert mark.mask is not None
     assert np.argwhere(mark.mask.any(0)).ravel().tolist() == [16, 17, 18, 19]
     assert np.argwhere(mark.mask.any(1)).ravel().tolist() == [12, 13]
+
+
+def test_an_image_that_goes_away_while_it_is_worked_with_is_no_refusal_but_an_error(tmp_path: Path) -> None:
+    cases, images = [save(tmp_path / f"{n}.png", plain((8, 8), n + 1)) for n in range(3)], PreparedImages(tmp_path)
+    asked = ensemble(always(0.2, 0.8))
+    assert [one.refused for one in asked.predict(cases, images)] == [None, None, None]
+    cases[1].images[0].path.unlink()
+    with pytest.raises(DataChanged, match=r"1\.png"):
+        list(asked.predict(cases, images))
 
 
 def test_an_image_that_cannot_be_read_is_refused_and_the_others_go_on(tmp_path: Path) -> None:

@@ -11,7 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -57,6 +59,120 @@ def test_a_training_that_was_killed_goes_on_to_the_same_result(
     for name in ("fold-0.safetensors", "fold-1.safetensors"):
         assert (first / "bundle" / name).read_bytes() == (second / "bundle" / name).read_bytes()
     assert not (second / "folds").exists()
+
+
+def volumes(folder: Path) -> Path:
+    """Twelve volumes in the layout of MedMNIST, every second one with something bright in it."""
+    pixels = np.random.default_rng(0).integers(0, 60, (12, 7, 16, 16))
+    pixels[1::2, 2:5, 5:11, 5:11] = 220
+    arrays = {"train": slice(0, 8), "val": slice(8, 12)}
+    labels = (np.arange(12) % 2).astype(np.uint8)[:, None]
+    held = {f"{part}_images": pixels[some].astype(np.uint8) for part, some in arrays.items()}
+    np.savez(folder / "volumes.npz", **held, **{f"{part}_labels": labels[some] for part, some in arrays.items()})
+    return folder / "volumes.npz"
+
+
+TIMED = {"created", "seconds", "training_seconds", "bundle"}
+"""What hangs on the clock; a bundle is called by a digest of all that it says, its times too."""
+
+
+def without_times(told: Any) -> Any:
+    """What is left of a JSON once what says when, or for how long, is taken out."""
+    if isinstance(told, dict):
+        return {key: without_times(one) for key, one in told.items() if key not in TIMED}
+    return [without_times(one) for one in told] if isinstance(told, list) else told
+
+
+@pytest.mark.parametrize(
+    ("kind", "learned", "epochs"),
+    [("marks", "checkpoint", 3), ("sequences", "checkpoint", 40), ("pre-training", "pretraining", 6)],
+)
+def test_a_training_that_was_killed_in_its_last_fold_ends_with_the_same_numbers(
+    *, kind: str, learned: str, epochs: int, start: Start, journey: Path, phantom: Any, tmp_path: Path
+) -> None:
+    text, data = (journey / "cnn.toml").read_text(), phantom.labels
+    if kind == "marks":
+        text = (journey / "marks.toml").read_text().replace('scheme = "hold-out"\nheld_out = 0.3', "folds = 2")
+        data = phantom.marks
+    elif kind == "sequences":
+        text = text.replace('family = "cnn"\nweights = "none"', 'family = "gru"\nwidth = 4\nhidden = 8')
+        data = volumes(tmp_path)
+    else:
+        text = text.replace('weights = "none"', 'backbone = "test_efficientnet"\nweights = "none"')
+        text = text.replace("[training]", "[pretraining]\nepochs = 3\n[training]")
+    text = re.sub(r"(?m)(?<=\[training\]\n)epochs = \d+$", f"epochs = {epochs}", text)
+    (tmp_path / "recipe.toml").write_text(text)
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    typed = ("train", tmp_path / "recipe.toml", data, "--device", "cpu", "--out")
+    killed, undisturbed = start(*typed, cut), start(*typed, whole)
+    wait_for(cut / "folds" / "fold-1" / f"{learned}.safetensors", killed)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.communicate()
+    assert killed.returncode == -signal.SIGKILL
+    assert not (cut / "evaluation.json").exists()
+    said = ended(start(*typed, cut))
+    assert "fold 1 of 2: epoch" not in said  # it was trained already
+    assert f"fold 2 of 2: epoch {epochs} of {epochs}" in said
+    ended(undisturbed)
+    for name in ("fold-0.safetensors", "fold-1.safetensors"):
+        assert (cut / "bundle" / name).read_bytes() == (whole / "bundle" / name).read_bytes()
+    told = [without_times(json.loads((run / "evaluation.json").read_text())) for run in (cut, whole)]
+    assert told[0] == told[1]
+    assert (cut / "predictions.csv").read_bytes() == (whole / "predictions.csv").read_bytes()
+
+
+STRIPES = """
+name = "tiny-stripes"
+[data]
+folds = 3
+validation = 0.25
+[model]
+family = "cnn"
+backbone = "test_efficientnet"
+weights = "none"
+[training]
+epochs = 15
+batch_size = 4
+precision = "float32"
+memory_format = "contiguous"
+[evaluation]
+draws = 100
+"""
+
+
+def test_images_that_go_away_in_a_later_fold_stop_a_training_which_goes_on_to_the_same_numbers_when_they_are_back(
+    start: Start, tmp_path: Path
+) -> None:
+    data, recipe = tmp_path / "data", tmp_path / "recipe.toml"
+    recipe.write_text(STRIPES)
+    for number in range(24):
+        pixels = np.random.default_rng(number).integers(0, 120, (32, 32))
+        pixels[:: 2 + number % 2] += 100
+        file = data / ("fine", "coarse")[number % 2] / f"{number:02}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels.astype(np.uint8)).save(file)
+    typed = ("train", recipe, data, "--device", "cpu", "--out")
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    training = start(*typed, run)
+    wait_for(run / "folds" / "fold-1" / "checkpoint.safetensors", training)
+    (data / "fine").rename(tmp_path / "away")  # as a share of the network does
+    _, err = training.communicate(timeout=300)
+    assert training.returncode == 1
+    reason = err[err.index("overread: ") :]
+    assert re.search(r"overread: \d\d\.png: this file changed, or went away", reason)
+    assert "  It happened in fold 2 of 3.\n" in reason
+    assert f"  Nothing that was trained is lost: it is kept in '{run}'" in reason
+    assert "the same command goes on from there" in reason
+    assert len(list((run / "folds").glob("fold-*/checkpoint.safetensors"))) == 2
+    (tmp_path / "away").rename(data / "fine")
+    undisturbed = start(*typed, whole)
+    said = ended(start(*typed, run))
+    assert "fold 1 of 3: epoch" not in said
+    ended(undisturbed)
+    for name in ("fold-0.safetensors", "fold-1.safetensors", "fold-2.safetensors"):
+        assert (run / "bundle" / name).read_bytes() == (whole / "bundle" / name).read_bytes()
+    told = [without_times(json.loads((one / "evaluation.json").read_text())) for one in (run, whole)]
+    assert told[0] == told[1]
 
 
 def test_a_second_training_into_the_same_folder_is_refused_and_ctrl_c_ends_the_first_with_one_line(

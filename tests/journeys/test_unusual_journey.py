@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.torch import load_file
 
 from overread.bundle_files import bundle_folder, load_bundle
 from overread.data.manifest import Case, ImageRef
@@ -103,3 +104,35 @@ def test_the_heat_map_stands_beside_the_image_in_the_reading_and_in_the_report(
     assert "not normal (ill in its data) 0." in (tmp_path / "read" / "report.html").read_text()
     with Image.open(tmp_path / "read" / "new.png") as drawn:
         assert drawn.width > 2 * 900
+
+
+def test_it_learns_from_normal_images_alone_whatever_the_others_show(
+    overread: Any, journey: Path, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "recipe.toml"
+    short = RECIPE.replace("held_out = 0.3", "held_out = 0.3\nvalidation = 0.0").replace("epochs = 60", "epochs = 3")
+    recipe.write_text(
+        short.replace("[training]", '[training]\nprecision = "float32"\nmemory_format = "contiguous"\nkeep = "last"')
+    )
+
+    def weights_with(changed: str | None) -> dict[str, Any]:
+        """The weights after a training in which the images of one class show something else."""
+        for number in range(24):
+            name = "ill" if number % 3 == 0 else "normal"
+            folder = tmp_path / f"{changed}" / name
+            folder.mkdir(parents=True, exist_ok=True)
+            pixels = picture(number)
+            if name == changed:
+                pixels = 255 - picture(100 + number, spot=(26, 36))
+            Image.fromarray(pixels).save(folder / f"{number:02d}.png")
+        run = tmp_path / f"run-{changed}"
+        said = overread("train", recipe, tmp_path / f"{changed}", "--out", run, "--device", "cpu")
+        assert said.code == 0, said.err
+        return load_file(run / "bundle" / "fold-0.safetensors")
+
+    def different(found: dict[str, Any]) -> set[str]:
+        return {name for name, value in expected.items() if not value.equal(found[name])}
+
+    expected = weights_with(None)
+    assert different(weights_with("ill")) == set()
+    assert different(weights_with("normal")) == set(expected)

@@ -100,3 +100,56 @@ def test_an_evaluation_of_volumes_has_the_same_tables(overread: Any, run: Path, 
     said = overread("evaluate", run, volumes / "balls.npz", "--split", "val", "--out", volumes / "eval")
     assert said.code == 0, said.err
     assert len((volumes / "eval" / "frame_scores.csv").read_text().splitlines()) == 1 + 4 * SLICES
+
+
+CLIP = Path("dicom", "burned_in_text", "ultrasound_65_frames.dcm")
+MR = Path("dicom", "enhanced_mr", "In", "Siemens", "XA10", "6_1.dcm")
+FITTED = """[[preprocessing.steps]]
+step = "grey"
+[[preprocessing.steps]]
+step = "resize"
+height = 16
+width = 16
+[[preprocessing.steps]]"""
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("family", ["rnn", "lstm", "gru"])
+def test_every_recurrent_family_scores_each_frame_of_a_real_clip_and_each_slice_of_a_real_enhanced_mr(
+    family: str, overread: Any, volumes: Path, real_data: Path, tmp_path: Path
+) -> None:
+    text = (volumes / "lstm.toml").read_text().replace('"lstm"', f'"{family}"').replace("epochs = 2", "epochs = 1")
+    (tmp_path / "recipe.toml").write_text(text.replace("[[preprocessing.steps]]", FITTED, 1))
+    said = overread("train", tmp_path / "recipe.toml", volumes / "balls.npz", "--out", tmp_path / "run")
+    assert said.code == 0, said.err
+    said = overread("read", tmp_path / "run", real_data / CLIP, real_data / MR, "--out", tmp_path / "read")
+    assert said.code == 0, said.err
+    table = pd.read_csv(tmp_path / "read" / "frame_scores.csv").set_index("case_id")
+    told = json.loads((tmp_path / "read" / "predictions.json").read_text())["predictions"]
+    assert [one["source"] for one in told] == [CLIP.name, MR.name]
+    for one, frames in zip(told, (65, 6), strict=True):
+        rows = table.loc[one["case_id"]]
+        assert rows["slice"].tolist() == list(range(1, frames + 1))
+        assert rows["score_1"].nunique() > 1
+        assert rows["score_1"].tolist() == pytest.approx(one["frame_scores"]["1"], abs=1e-6)
+        assert rows["score_1"].min() <= one["scores"]["1"] <= rows["score_1"].max()  # the mean of what frames say
+    page = (tmp_path / "read" / "report.html").read_text()
+    assert f'alt="{CLIP.name}: the score of each frame' in page
+    assert f'alt="{MR.name}: the score of each slice' in page
+    assert "Shown: frames 1, 4, 7 ... 64 of 65" in page
+    assert "Shown: 6 slices" in page
+
+
+@pytest.mark.data
+def test_a_real_clip_in_colour_and_a_real_mr_of_another_size_are_refused_by_a_model_that_they_do_not_fit(
+    overread: Any, run: Path, real_data: Path, tmp_path: Path
+) -> None:
+    said = overread("read", run, real_data / CLIP, real_data / MR, "--out", tmp_path / "out")
+    assert said.code == 1
+    clip, mr = json.loads((tmp_path / "out" / "predictions.json").read_text())["predictions"]
+    assert "this is a colour image" in clip["refused"]
+    assert "step 'grey'" in clip["refused"]
+    assert "64 x 64 px; what it learned from had sides of 16 px" in mr["refused"]
+    assert "step 'resize'" in mr["refused"]
+    assert clip["scores"] == mr["scores"] == {}
+    assert not (tmp_path / "out" / "frame_scores.csv").exists()

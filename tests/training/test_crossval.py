@@ -17,7 +17,7 @@ from overread.data.manifest import Case, ImageRef, Manifest
 from overread.data.prepared import PreparedImages
 from overread.data.section import AugmentationSection, DataSection
 from overread.data.split import folds_of
-from overread.errors import OutputExists
+from overread.errors import NonFiniteLoss, OutputExists
 from overread.image import Image
 from overread.models.cnn import Cnn
 from overread.models.contract import Batch, Model, Output, Shape
@@ -265,6 +265,43 @@ def test_folds_that_were_interrupted_go_on_to_the_same_bits(manifest, folds, tmp
         assert one.steps == other.steps
         for name, value in other.fitted.weights.items():
             assert torch.equal(one.fitted.weights[name], value), (one.fold.index, name)
+
+
+def test_a_loss_that_leaves_the_numbers_in_a_later_fold_names_the_fold_and_leaves_what_was_learned(
+    manifest, folds, tmp_path
+) -> None:
+    expected = fitted(manifest, folds, tmp_path / "whole")
+
+    class Leaves(Line):
+        def loss(self, batch: Batch) -> dict[str, Tensor]:
+            known = super().loss(batch)["label"]
+            return {"label": known * (float("nan") if set(batch.case_ids) & set(folds[0].test) else 1.0)}
+
+    with pytest.raises(NonFiniteLoss) as caught:
+        fitted(manifest, folds, tmp_path, build=Leaves)
+    assert caught.value.__notes__ == ["It happened in fold 2 of 3."]
+    first = tmp_path / "folds" / "fold-0" / "checkpoint.safetensors"
+    written = first.read_bytes()
+    for one, other in zip(fitted(manifest, folds, tmp_path), expected, strict=True):
+        assert all(torch.equal(one.fitted.weights[name], value) for name, value in other.fitted.weights.items())
+    assert first.read_bytes() == written
+
+
+def test_a_disk_that_cannot_be_written_in_a_later_fold_names_the_fold_and_leaves_what_was_learned(
+    manifest, folds, tmp_path
+) -> None:
+    expected = fitted(manifest, folds, tmp_path / "whole")
+    in_the_way = tmp_path / "folds" / "fold-2"
+    in_the_way.parent.mkdir()
+    in_the_way.touch()
+    with pytest.raises(FileExistsError) as caught:
+        fitted(manifest, folds, tmp_path)
+    assert caught.value.__notes__ == ["It happened in fold 3 of 3."]
+    in_the_way.unlink()
+    again = fitted(manifest, folds, tmp_path)
+    assert [result.model.seen == set() for result in again] == [True, True, False]
+    for one, other in zip(again, expected, strict=True):
+        assert all(torch.equal(one.fitted.weights[name], value) for name, value in other.fitted.weights.items())
 
 
 @pytest.mark.parametrize("change", ["fit", "validation", "test"])

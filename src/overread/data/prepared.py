@@ -18,7 +18,7 @@ import platformdirs
 from overread import io
 from overread.data.manifest import ImageRef, Manifest
 from overread.data.problems import ImageFacts, case_facts, facts_of
-from overread.errors import InputError, UnreadableImage
+from overread.errors import DataChanged, InputError, UnreadableImage
 from overread.image import Axes, Geometry, Image, Pixels, Source
 from overread.preprocessing.step import Step, prepare, settings_of
 from overread.provenance import digest_of
@@ -47,15 +47,17 @@ class PreparedImages:
         self.folder = folder or cache_folder()
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._facts: dict[ImageRef, ImageFacts] = {}
+        self._keys: dict[ImageRef, str] = {}
 
     def get(self, ref: ImageRef, steps: Sequence[Step]) -> Image:
         """The image after `steps`; decoded and prepared only when it never was before.
 
         Raises:
             UnreadableImage: the file cannot be read.
+            DataChanged: it is not any more what it was when it was first asked for.
         """
         key = digest_of(
-            [_VERSION, _content_key(ref), [settings_of(step) | step.model_dump(mode="json") for step in steps]]
+            [_VERSION, self._content_key(ref), [settings_of(step) | step.model_dump(mode="json") for step in steps]]
         )
         pixels_file, facts_file = self._files(key)
         try:
@@ -132,13 +134,28 @@ class PreparedImages:
         }
 
     def _looked_up(self, ref: ImageRef) -> ImageFacts:
-        file = self._files(digest_of([_VERSION, "facts", _content_key(ref)]))[1]
+        file = self._files(digest_of([_VERSION, "facts", self._content_key(ref)]))[1]
         with suppress(OSError, ValueError, KeyError, TypeError):
             kept = json.loads(file.read_text())
             return ImageFacts(**kept | {"shape": tuple(kept["shape"]), "thumbnail": bytes.fromhex(kept["thumbnail"])})
         facts = facts_of(ref)
         write_whole(file, json.dumps(asdict(facts) | {"thumbnail": facts.thumbnail.hex()}))
         return facts
+
+    def _content_key(self, ref: ImageRef) -> str:
+        """The key of a file's content, which stays what it was: else one run would be of two data sets."""
+        before = self._keys.get(ref)
+        try:
+            key = ref.content_key
+        except OSError as error:
+            if before is not None:
+                raise _changed(ref) from error
+            io.read(ref.path, item=ref.item)  # refuses it in words
+            raise
+        if before not in (None, key):
+            raise _changed(ref)
+        self._keys[ref] = key
+        return key
 
     def _files(self, key: str) -> tuple[Path, Path]:
         folder = self.folder / key[:2]
@@ -169,12 +186,11 @@ def _size_words(shape: tuple[int, ...]) -> str:
     return "".join(f"{count} slices of " for count in slices) + f"{rows} x {columns}"
 
 
-def _content_key(ref: ImageRef) -> str:
-    try:
-        return ref.content_key
-    except OSError:
-        io.read(ref.path, item=ref.item)  # refuses it in words
-        raise
+def _changed(ref: ImageRef) -> DataChanged:
+    return DataChanged(
+        f"{ref.path.name}: this file changed, or went away, after the work with it had begun. Put it back as it was "
+        f"('{ref.path}'), and give the same command again."
+    )
 
 
 def _checksum(pixels: Pixels, facts: dict[str, Any]) -> int:

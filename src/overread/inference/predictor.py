@@ -17,7 +17,7 @@ from overread.data.inputs import Images, input_of, slices_of
 from overread.data.manifest import Case, ImageRef, Task
 from overread.data.problems import pixel_digest
 from overread.data.section import AugmentationSection
-from overread.errors import OverreadError, RecipeError
+from overread.errors import DataChanged, OverreadError, RecipeError
 from overread.finding import Finding, Prediction, Region
 from overread.image import Axes, Image
 from overread.inference.merging import FoundMark, merge, surest
@@ -155,6 +155,8 @@ class Ensemble:
             if index not in refused:
                 try:
                     prepared[index] = self._fitting(input_of(case, steps, images))
+                except DataChanged:  # no image that does not fit: left out, it would change numbers in silence
+                    raise
                 except OverreadError as error:
                     refused[index] = _reason(error, case)
         return prepared

@@ -21,6 +21,7 @@ from overread.pipeline.folders import PLAN, fresh_folder, run_folder
 from overread.progress import Progress, Silent
 from overread.proposal import propose as proposed
 from overread.recipe import Recipe
+from overread.training.section import CHECKPOINTS
 from overread.writing import write_whole
 
 if TYPE_CHECKING:
@@ -359,7 +360,7 @@ def _check_readable(images: Sequence[Path], out: Path) -> None:
 
 def _clear(folder: Path) -> None:
     """Take away what only the training needed."""
-    for name in ("folds", DENOISERS):
+    for name in (CHECKPOINTS, DENOISERS):
         shutil.rmtree(folder / name, ignore_errors=True)
 
 

@@ -36,7 +36,8 @@ from overread.training.allocation import keep_freed_memory
 from overread.training.computing import Computing
 from overread.training.crossval import FittedFold, Plan, fit_folds
 from overread.training.loop import fabric_for
-from overread.training.preflight import CHECKPOINTS, ready
+from overread.training.preflight import ready
+from overread.training.section import CHECKPOINTS
 
 INTENDED_USE = (
     "For research. Not a medical device: not for diagnosis, and for no decision about a patient without a person who "

@@ -13,12 +13,17 @@ from pathlib import Path
 from typing import BinaryIO
 
 from overread.errors import InputError, OutputExists, OverreadError
+from overread.training.section import CHECKPOINTS
 from overread.writing import write_whole
 
 IDENTITY = "run.json"
 PLAN = "recipe.toml"
 """The recipe of a run that was started without one."""
 _LOCK = ".lock"
+_KEPT = (
+    "Nothing that was trained is lost: it is kept in '{folder}', and once the cause is mended the same command goes on "
+    "from there. With another recipe or other data it is another run, for a folder of its own."
+)
 
 
 @contextmanager
@@ -37,6 +42,7 @@ def run_folder(
     Raises:
         OutputExists: the folder holds something else, or the run of another recipe or data set.
         InputError: another process is training into it, or its lock is no file of its own.
+        Exception: what ends the block, with a note on what is kept where something was trained.
     """
     identity = {"format": "overread-run", "recipe": recipe, "data": data}
     if accept_leaks:
@@ -58,8 +64,11 @@ def run_folder(
         write_whole(folder / IDENTITY, json.dumps(identity, indent=1))
         try:
             yield folder
-        except OverreadError:
-            _leave(folder, own, before)
+        except Exception as error:
+            if isinstance(error, OverreadError):
+                _leave(folder, own, before)
+            if any((folder / CHECKPOINTS).rglob("*.*")):
+                error.add_note(_KEPT.format(folder=folder))
             raise
 
 

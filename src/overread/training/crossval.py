@@ -117,11 +117,17 @@ def fit_folds(
 
     Raises:
         OutputExists: what an earlier call had learned rests on other folds.
+        Exception: anything that ends a fold, with a note that says which one; those before it stay on the disk.
     """
     for fold in progress.track(folds, what="folds") if len(folds) > 1 else folds:
         called = f"fold {fold.index + 1} of {len(folds)}" if len(folds) > 1 else what
         chosen = (own or {}).get(fold.index, plan)
-        yield _fit_fold(chosen, fold, checkpoint=checkpoint_of(fold, folder), what=called, progress=progress)
+        try:
+            fitted = _fit_fold(chosen, fold, checkpoint=checkpoint_of(fold, folder), what=called, progress=progress)
+        except Exception as error:
+            error.add_note(f"It happened in {called}.")
+            raise
+        yield fitted
 
 
 def start_of(plan: Plan, fold: Fold) -> Start:

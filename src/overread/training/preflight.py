@@ -16,15 +16,12 @@ from overread.training.crossval import Plan, checkpoint_of, pretrained_of
 from overread.training.forecast import Forecast, Training, seconds_of
 from overread.training.loop import epochs_done
 from overread.training.rehearsal import Answer, Choosing, rehearsed
-from overread.training.section import COUNTED, TrainingSection
+from overread.training.section import CHECKPOINTS, COUNTED, TrainingSection
 
 log = logging.getLogger(__name__)
 
 COMPUTED = "computed.json"
 """The file in a run's folder that says how it computes."""
-
-CHECKPOINTS = "folds"
-"""The folder in a run's folder for what its folds are trained from; it is there while the run is not finished."""
 
 
 def ready(

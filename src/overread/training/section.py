@@ -87,6 +87,9 @@ class TrainingSection(BaseModel):
         return self.keep == "best" or self.stop_after is not None or self.schedule == "on-plateau"
 
 
+CHECKPOINTS = "folds"
+"""The folder in a run's folder for what its folds are trained from; it is there while the run is not finished."""
+
 Settings = Mapping[str, Any]
 """Dotted setting, such as "training.learning_rate" -> its value."""
 
