@@ -221,14 +221,10 @@ def _region_heads(settings: MaskRcnn.Settings, shape: Shape) -> RoIHeads:
     width = settings.width
     masks = {}
     if shape.task == "masks":
-        predictor = MaskRCNNPredictor(width, width, len(shape.classes) + 1)
-        # torchvision starts it so wide that the first masks are certain and wrong, and that their loss, 25 times the
-        # others, is all that the first epoch learns from
-        nn.init.normal_(predictor.mask_fcn_logits.weight, std=0.001)
         masks = {
             "mask_roi_pool": _align(14, settings.sampling),
             "mask_head": MaskRCNNHeads(width, [width] * settings.mask_layers, dilation=1),
-            "mask_predictor": predictor,
+            "mask_predictor": MaskRCNNPredictor(width, width, len(shape.classes) + 1),
         }
     return _Heads(
         _align(7, settings.sampling),
