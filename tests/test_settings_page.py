@@ -1,13 +1,16 @@
 """The page that says what to choose names all there is and nothing else, and its recipes can be used."""
 
 import re
+import tomllib
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
+from pydantic import BaseModel
 
 from overread.data.manifest import Case, Manifest
 from overread.data.section import SETS, DataSection
+from overread.evaluation.section import EvaluationSection
 from overread.inference.section import InferenceSection
 from overread.models.contract import HasLevels, Shape, models
 from overread.models.losses import losses, reconstruction_losses
@@ -15,6 +18,7 @@ from overread.pipeline.assembly import build_model, check_family
 from overread.preprocessing.step import steps
 from overread.recipe import Recipe
 from overread.training.optim import optimisers, schedules
+from overread.training.section import PretrainingSection, SearchSection, TrainingSection
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "how-to" / "choose-settings.md"
@@ -54,6 +58,40 @@ def test_the_page_says_what_each_family_learns_from_and_takes(family: str) -> No
     tasks, takes, _ = rows("Model families")[family]
     assert tuple(tasks.split(", ")) == models.get(family).tasks
     assert {KINDS[kind] for kind in takes.split(", ")} == set(models.get(family).axes)
+
+
+def test_other_settings_stand_with_the_value_that_they_have_where_they_are_left_out() -> None:
+    plain = Recipe.from_toml('name = "plain"', where="nothing").resolved()
+    whole = plain.model_dump() | {"model": plain.model.options}
+    for name, (value, _) in rows("Other settings").items():
+        found: Any = whole
+        for key in name.split("."):
+            found = found[key]
+        shown = tomllib.loads(f"it = {value}")["it"]
+        assert shown == (list(found) if isinstance(found, tuple) else found), name
+
+
+@pytest.mark.parametrize(
+    ("section", "settings"),
+    [
+        ("data", DataSection),
+        ("training", TrainingSection),
+        ("pretraining", PretrainingSection),
+        ("search", SearchSection),
+        ("evaluation", EvaluationSection),
+    ],
+)
+def test_no_setting_of_a_section_is_left_out(section: str, settings: type[BaseModel]) -> None:
+    page = PAGE.read_text()
+    named = "[`.\\n]"  # in prose, in a dotted name, or at the beginning of a line of a recipe
+    missing = [
+        name
+        for name in settings.model_fields
+        if not re.search(rf"{named}{name}\b", page)
+        and f"[{section}] {name}" not in page
+        and f"[{section}.{name}" not in page
+    ]
+    assert not missing
 
 
 def test_every_family_has_an_example() -> None:

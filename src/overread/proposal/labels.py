@@ -93,7 +93,7 @@ def augmentation(look: Look, *, turned: bool) -> Lines:
         why = "colour, so probably a microscope or a lens, which has no up and down"
         return [('set = "microscopy"', why)]
     lines = [
-        ('set = "radiograph"', "grey: patients do not always lie straight, and machines differ; nothing is mirrored"),
+        ('set = "radiograph"', "grey: patients do not always lie straight, and machines differ"),
         ("flip = true", "set it to false if left and right mean something in these images"),
     ]
     return lines if turned else [*lines, ("rotation_degrees = 0.0", "a box that is turned no longer fits its lesion")]
