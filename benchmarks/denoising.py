@@ -64,7 +64,7 @@ def peers(run: Path) -> dict[str, Denoise]:
     ensemble = load_with_denoisers(bundle, bundle_folder(run), device="cpu")
     learned = TrainedDenoiser(ensemble, bundle.bundle_id, bundle.name, frozenset(bundle.seen))
     return {
-        "as it is": lambda pixels: pixels,
+        "with its noise, as it is": lambda pixels: pixels,
         "learned": lambda pixels: learned(Image(pixels[None])).pixels[0],
         "median 3 x 3": lambda pixels: ndimage.median_filter(pixels, 3, mode="nearest"),
         "non-local means": nl_means,

@@ -65,7 +65,7 @@ def test_a_shipped_recipe_says_how_long_it_takes_and_what_to_expect(name: str) -
 
 
 def test_the_anomaly_recipe_sees_a_radiograph_in_one_size_and_a_small_one_as_it_is() -> None:
-    """A score that hangs on the size of a file would call every large normal image ill."""
+    """A score that depends on the size of a file would call every large normal image ill."""
     rows, columns = np.mgrid[:28, :28]
     pixels = np.sin(rows / 9 + columns / 7, dtype=np.float32)[None]
     steps = load_recipe("pneumonia-anomaly").preprocessing.steps

@@ -282,7 +282,7 @@ def _print_evaluation(folder: Path) -> int:
     for warning in evaluation["warnings"]:
         _say(f"warning: {warning}", sys.stderr)
     estimates = [estimate for row in evaluation["estimates"] if (estimate := Estimate(**row)).subgroup is None]
-    # first what hangs on no threshold: accuracy flatters a data set with one rare class
+    # first what depends on no threshold: accuracy flatters a data set with one rare class
     for estimate in sorted(estimates, key=lambda one: (one.class_name is not None, decides(one))):
         _say(_estimate_line(estimate, evaluation["data"]))
     _say(f"The report is {folder / 'report.html'}")

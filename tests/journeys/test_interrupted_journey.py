@@ -73,7 +73,7 @@ def volumes(folder: Path) -> Path:
 
 
 TIMED = {"created", "seconds", "training_seconds", "bundle"}
-"""What hangs on the clock; a bundle is called by a digest of all that it says, its times too."""
+"""What depends on the clock; a bundle is called by a digest of all that it says, its times too."""
 
 
 def without_times(told: Any) -> Any:

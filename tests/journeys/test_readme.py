@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from overread.recipe import Recipe
+from overread.recipe import Recipe, shipped_recipes
 
 ROOT = Path(__file__).resolve().parents[2]
 CHANGED = {
@@ -64,6 +64,15 @@ def test_every_piece_of_a_recipe_in_the_readme_is_one() -> None:
     assert pieces
     for piece in pieces:
         Recipe.from_toml(f'name = "readme"\n{piece}', where="README.md").resolved()
+
+
+def test_every_shipped_recipe_is_listed_once() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = text.split("## Recipes that come along")[1].split("\n## ")[0]
+    listed = re.findall(
+        r"`([\w-]+)`", "".join(line.split("|")[1] for line in table.splitlines() if line.startswith("| `"))
+    )
+    assert sorted(listed) == sorted(shipped_recipes())
 
 
 def test_every_file_that_the_readme_promises_has_a_command_that_writes_it() -> None:

@@ -61,7 +61,7 @@ def test_settings_are_proposed_each_once_and_the_same_for_the_same_seed_and_scor
     assert len({digest_of(settings) for settings in first}) == len(first) == 9
     assert first == tried(1)
     assert first != tried(2)
-    assert first != tried(1, lambda settings: -(worth(settings) or 0))  # what comes later hangs on the scores
+    assert first != tried(1, lambda settings: -(worth(settings) or 0))  # what comes later depends on the scores
     assert all(settings["model.hidden"] in SPACE.space["model.hidden"] for settings in first)
 
 

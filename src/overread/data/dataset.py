@@ -27,7 +27,7 @@ from overread.provenance import seed_for
 class CaseBatches:
     """Cases as batches, augmented for training or as they are for use.
 
-    Every random choice hangs on (seed, epoch, case), not on what was drawn before, so that training which was
+    Every random choice depends on (seed, epoch, case), not on what was drawn before, so that training which was
     interrupted goes on as if it had not been.
 
     Args:

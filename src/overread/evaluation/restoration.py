@@ -91,7 +91,7 @@ def _ssim(clean: Pixels, other: Pixels) -> float:
     measure: Callable[..., float] = partial(
         structural_similarity, data_range=span, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
     )
-    # SSIM compares mean values, and so hangs on where 0 is: at the lowest value, as in the pictures it was made for
+    # SSIM compares mean values, and so depends on where 0 is: at the lowest value, as in the pictures it was made for
     zero = float(np.min(clean))
     planes = (np.reshape(image, (-1, rows, columns)).astype(np.float64) - zero for image in (clean, other))
     return float(np.mean([measure(*pair) for pair in zip(*planes, strict=True)]))

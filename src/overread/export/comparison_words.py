@@ -179,7 +179,7 @@ def basis_words(comparison: Comparison) -> str:
 
 
 def shown_rows(comparison: Comparison, rival: Rival) -> list[Difference]:
-    """All numbers over all classes, the first ones first, then what hangs on no threshold; and of each class the first.
+    """All numbers over all classes, the first ones first, then what has no threshold; and of each class the first.
 
     Of many classes none is shown: the page and the files hold all.
     """

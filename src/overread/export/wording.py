@@ -208,7 +208,7 @@ def is_mean_of_classes(estimate: Estimate) -> bool:
 
 
 def decides(estimate: Estimate) -> bool:
-    """Whether it hangs on a threshold, as accuracy does: such a number flatters a data set with one rare class."""
+    """Whether it depends on a threshold, as accuracy does: such a number flatters a data set with one rare class."""
     return estimate.metric in metrics and metrics.get(estimate.metric).decides
 
 

@@ -126,7 +126,7 @@ class _WithNoise:
 
     Args:
         images: where they come from.
-        cases: that they belong to; the noise hangs on the case.
+        cases: that they belong to; the noise depends on the case.
         noise: its standard deviation as a share of the image's own range.
         seed: of the noise.
     """

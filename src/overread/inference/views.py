@@ -87,7 +87,7 @@ def views_of(
     varied: int = 0,
     augmentation: AugmentationSection | None = None,
 ) -> Iterator[View]:
-    """Images as they are, and then in other ways; which ones hangs on nothing but these settings.
+    """Images as they are, and then in other ways; which ones depends on nothing but these settings.
 
     Args:
         images: `(case, channel, row, column)` or `(case, channel, slice, row, column)`.

@@ -76,7 +76,7 @@ class Encoder(nn.Module):
 
 @models.add("autoencoder")
 class Autoencoder(Model):
-    """Convolutions to a few numbers and back; what it learns hangs on what the recipe gives it as truth.
+    """Convolutions to a few numbers and back; what it learns depends on what the recipe gives it as truth.
 
     With `data.truth = "images"` noise is added to clean images and it learns to take it away (Vincent et al., ICML
     2008). With labels of two classes it learns from normal images alone to give them back; what it cannot give back is

@@ -150,7 +150,7 @@ class _Depthwise(torch.autograd.Function):
 def _weight_gradient(
     given: Tensor, images: Tensor, weight: Tensor, stride: tuple[int, int], pads: tuple[int, int]
 ) -> Tensor:
-    """The gradient in tiles of 3 x 3 that overlap: a place in it hangs on no other place of the kernel."""
+    """The gradient in tiles of 3 x 3 that overlap: a place in it depends on no other place of the kernel."""
     padded = functional.pad(images, (pads[1], pads[1], pads[0], pads[0])) if any(pads) else images
     rows, columns = ((size - 1) * step + _TILE for size, step in zip(given.shape[2:], stride, strict=True))
     gradient, tile = torch.empty_like(weight), weight.new_empty(len(weight), 1, _TILE, _TILE)

@@ -26,7 +26,7 @@ _NOT_LOOKED_AT = {
 def without_effect(recipe: Recipe) -> Iterator[str]:
     """What is set apart from its default and changes nothing for this family.
 
-    A setting that hangs on another one may stand where a search tries that one.
+    A setting that depends on another one may stand where a search tries that one.
     """
     if recipe.training.balance != "none" and not models.get(recipe.model.family).balances:
         yield (
