@@ -3,13 +3,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from overread.data.manifest import Case, ImageRef, Manifest, Task
 from overread.data.problems import problems
+from overread.data.section import DataSection
 from overread.data.sources import open_data
-from overread.errors import InputError
+from overread.data.split import folds_of
+from overread.errors import InputError, ManifestError
 from overread.finding import Finding, Region
 from overread.image import Geometry, Image
 from overread.machine import Machine
@@ -18,12 +22,14 @@ from overread.pipeline.assembly import check_axes, check_family
 from overread.preprocessing.geometry import Resize
 from overread.proposal import propose
 from overread.proposal.look import Look
+from overread.proposal.parting import parted
 from overread.proposal.steps import spacing_words
 from overread.proposal.steps import steps as written_steps
 from overread.proposal.volumes import for_volumes
 from overread.recipe import Recipe
 
 HERE = Machine(2, 24 << 30)
+FEW = settings(max_examples=40, deadline=None)
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 255, (40, 30), dtype=np.uint8)
 COLOUR = RNG.integers(0, 255, (40, 30, 3), dtype=np.uint8)
@@ -75,6 +81,46 @@ def test_there_are_no_more_folds_than_patients_of_the_rarest_class(tmp_path: Pat
     assert proposed(data_set(tmp_path, GREY, count=30)).data.folds == 3
 
 
+def test_folds_that_were_tried_and_failed_are_fewer_and_say_why(tmp_path: Path) -> None:
+    manifest = data_set(tmp_path, GREY)
+    malignant = [case.case_id for case in manifest.cases if case.labels["malignant"]]
+    copies = {key: f"picture {number // 2}" for number, key in enumerate(malignant)}  # three pictures of six patients
+
+    def trial(section: DataSection) -> object:
+        return folds_of(manifest, section, seed=0, same=copies)
+
+    text = propose(manifest, trial=trial)
+    assert proposed(manifest).data.folds == 5
+    assert Recipe.from_toml(text, where="proposed").data.folds == 3
+    assert "folds = 3  # fewer than 5: scheme = 'k-fold' needs every class in at least 5 patients" in text
+
+
+def test_a_data_set_that_cannot_be_parted_gets_no_recipe(tmp_path: Path) -> None:
+    manifest = data_set(tmp_path, GREY)
+    copies = {case.case_id: "one picture" for case in manifest.cases if case.labels["malignant"]}
+    with pytest.raises(InputError, match=r"(?s)parted in \d+ ways, and none .*'malignant' \(1\)"):
+        propose(manifest, trial=lambda section: folds_of(manifest, section, seed=0, same=copies))
+
+
+@FEW
+@given(st.integers(8, 40), st.integers(1, 12), st.integers(1, 4), st.integers(0, 2**31 - 1))
+def test_a_plan_is_one_that_its_data_bear(count: int, rare: int, images: int, seed: int) -> None:
+    """However few patients there are, and however their images fall: it can be parted so, or there is no plan."""
+    rng = np.random.default_rng(seed)
+    rows = [
+        Case(f"{n:03}", f"p{rng.integers(count)}", (), {"a": not (yes := n < rare), "b": yes}, measurements=(float(n),))
+        for n in range(count * images)
+    ]
+    manifest = Manifest("rows", "table", "single-label", ("a", "b"), tuple(rows), measurements=("size",))
+    try:
+        text = propose(manifest, HERE)
+    except InputError:
+        with pytest.raises(ManifestError):
+            folds_of(manifest, DataSection(folds=2, validation=0), seed=0)
+    else:
+        folds_of(manifest, Recipe.from_toml(text, where="proposed").data, seed=0)
+
+
 def test_the_official_test_split_decides_nothing(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no case to learn from"):
         propose(data_set(tmp_path, GREY, split="test"))
@@ -88,11 +134,12 @@ def test_marks_are_learned_by_a_marking_model_on_crops_of_one_size(tmp_path: Pat
 
 def test_a_place_gets_one_class_where_the_data_never_give_it_two(tmp_path: Path) -> None:
     apart = data_set(tmp_path, GREY, task="boxes")
-    first = apart.cases[0]
     for left, one in ((20, True), (1, False)):
         other = Finding("benign", Region((left, 0, left + 8, 8)))
-        both = Case(first.case_id, first.patient_id, first.images, {}, (*first.truth_marks, other))
-        assert proposed(apart.with_cases((both, *apart.cases[1:]))).inference.one_class_a_place is one
+        both = [
+            Case(case.case_id, case.patient_id, case.images, {}, (*case.truth_marks, other)) for case in apart.cases[:4]
+        ]
+        assert proposed(apart.with_cases((*both, *apart.cases[4:]))).inference.one_class_a_place is one
     assert not proposed(data_set(tmp_path, GREY)).inference.one_class_a_place
 
 
@@ -252,11 +299,11 @@ def test_a_rare_class_is_shown_more_often_and_its_share_is_said(tmp_path: Path) 
 
 
 def test_of_marks_the_share_of_images_that_show_a_class_counts(tmp_path: Path) -> None:
-    manifest = data_set(tmp_path, GREY, task="boxes", count=40)
-    one, *others = manifest.cases
-    other = Case(one.case_id, one.patient_id, one.images, {}, (Finding("benign", Region((20, 0, 28, 8))),))
-    text = plan(manifest.with_cases((other, *others)))
-    assert 'balance = "sampling"  # benign is in 2.5% of the images' in text
+    manifest = data_set(tmp_path, GREY, task="boxes", count=80)
+    mark = Finding("benign", Region((20, 0, 28, 8)))
+    others = [Case(case.case_id, case.patient_id, case.images, {}, (mark,)) for case in manifest.cases[:4]]
+    text = plan(manifest.with_cases((*others, *manifest.cases[4:])))
+    assert 'balance = "sampling"  # benign is in 5.0% of the images' in text
 
 
 def test_a_slow_machine_gets_fewer_epochs_and_a_card_gets_all(tmp_path: Path) -> None:
@@ -292,7 +339,8 @@ def test_voxels_come_out_as_deep_as_wide_where_their_size_is_known(
 ) -> None:
     geometry = Geometry(np.diag((2.5, 2.5, depth_mm, 1.0)))
     look = Look((Image(np.zeros((1, 150, 128, 128), np.float32), geometry=geometry),))
-    _, sections = for_volumes(look, volumes(tmp_path, 16), HERE)
+    manifest = volumes(tmp_path, 16)
+    _, sections = for_volumes(look, manifest, HERE, parted(manifest, lambda _: None))
     (step,) = [line for line, _ in sections["preprocessing"] if "resize" in line]
     assert f"height = 64, width = 64, slices = {slices} }}" in step
     assert f"at {depth_mm:.3g} x 2.5 x 2.5 mm a voxel" in step

@@ -64,9 +64,14 @@ def inspect(data: Path, *, source: str | None = None, progress: Progress | None 
 
 
 def propose(data: Path, *, source: str | None = None, progress: Progress | None = None) -> str:
-    """A recipe for a data set, as TOML with the reason behind each choice."""
-    (progress or Silent()).say("looking at the data set")
-    return proposed(open_data(data, source=source))
+    """A recipe for a data set, as TOML with the reason behind each choice; it was tried on all cases.
+
+    Raises:
+        SourceError: DATA is no known layout.
+        ManifestError: a data set with errors in it, such as images that cannot be read.
+        InputError: cases that cannot be parted to learn and to measure, or that are not of one kind.
+    """
+    return _tried(open_data(data, source=source), PreparedImages(), progress or Silent())
 
 
 def picture_augmentation(
@@ -137,7 +142,7 @@ def train(
     from overread.pipeline.assembly import check_family, device_for
     from overread.pipeline.cross_validation import cross_validate
     from overread.pipeline.denoisers import keep_denoisers, with_denoisers
-    from overread.pipeline.parting import part
+    from overread.pipeline.parting import Alike, part
     from overread.pipeline.searching import check_search
 
     progress = progress or Silent()
@@ -147,7 +152,8 @@ def train(
         recipe = out / PLAN
     written = None if recipe is None else recipes.load_recipe(recipe).resolved()  # wrong ones, before data are read
     whole = open_data(data, source=source)
-    own = proposed(whole) if written is None else None
+    images = PreparedImages()
+    own = _tried(whole, images, progress) if written is None else None
     chosen = written or Recipe.from_toml(str(own), where="the proposal").resolved()
     if precision is not None:
         chosen = chosen.with_training(precision=precision)
@@ -157,7 +163,6 @@ def train(
     chosen = with_denoisers(chosen, device=device)
     check_family(chosen, manifest)
     check_search(chosen, manifest)
-    images = PreparedImages()
     if accept_leaks and chosen.data.scheme != "official":
         raise RecipeError(
             f"--accept-leaks is for scheme = 'official', which uses the data set's own splits; '{chosen.data.scheme}' "
@@ -176,7 +181,8 @@ def train(
         found = _problems(manifest, images, progress, folds=_folds(chosen))
         _stop_at_errors(manifest, found)
         progress.say(f"looking for patients and {manifest.unit}s on both sides")
-        parting = part(chosen, manifest, whole, images, accept_leaks=accept_leaks)
+        alike = Alike.of(manifest, whole, images)
+        parting = part(chosen.data, alike, seed=chosen.seed, accept_leaks=accept_leaks)
         keep_denoisers(chosen, folder / DENOISERS)
         cross_validate(
             chosen, manifest, found, folder, parting=parting, images=images, device=device, progress=progress
@@ -334,6 +340,24 @@ def demo(out: Path, *, quick: bool = False, device: str = "auto", progress: Prog
     from overread.pipeline.demonstration import run_demo
 
     return run_demo(out, quick=quick, device=device, progress=progress or Silent())
+
+
+def _tried(whole: Manifest, images: PreparedImages, progress: Progress) -> str:
+    """What is proposed for a data set: whatever training would refuse about it is refused now."""
+    from overread.models.contract import Shape
+    from overread.pipeline.assembly import check_axes, check_family
+    from overread.pipeline.parting import Alike, part
+
+    manifest = _trainable(whole)
+    _stop_at_errors(manifest, _problems(manifest, images, progress))
+    alike = Alike.of(manifest, whole, images)
+    text = proposed(whole, facts=images.facts, trial=lambda section: part(section, alike, seed=0, accept_leaks=False))
+    recipe = Recipe.from_toml(text, where="the proposal").resolved()
+    check_family(recipe, manifest)
+    channels, axes = images.channels(manifest, recipe.preprocessing.steps), images.axes(manifest)
+    check_axes(recipe, Shape(manifest.task, manifest.classes, channels, axes))
+    _stop_at_errors(manifest, problems(manifest, folds=_folds(recipe), readable=False))
+    return text
 
 
 def _data_for(model: Bundle, data: Path, source: str | None) -> Manifest:

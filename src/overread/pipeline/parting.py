@@ -14,7 +14,6 @@ from overread.data.section import DataSection
 from overread.data.split import folds_of, inner_folds_of
 from overread.errors import ManifestError
 from overread.export.wording import first_names
-from overread.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -41,29 +40,55 @@ class Parting:
     groups: Mapping[str, str] = field(default_factory=dict)
 
 
-def part(recipe: Recipe, manifest: Manifest, whole: Manifest, images: PreparedImages, *, accept_leaks: bool) -> Parting:
+@dataclass(frozen=True)
+class Alike:
+    """Which cases show the same picture or nearly so, looked for once.
+
+    Args:
+        manifest: the cases that training may see, and those of the official test split.
+        same: case id -> digest of its pixels.
+        near: ids of near copies.
+        ties: those of them that can be kept on one side.
+    """
+
+    manifest: Manifest
+    same: Mapping[str, str]
+    near: NearPairs
+    ties: NearPairs
+
+    @classmethod
+    def of(cls, manifest: Manifest, whole: Manifest, images: PreparedImages) -> Alike:
+        """Look for them.
+
+        Args:
+            manifest: the cases that training may see.
+            whole: the data set with its official test split, with which these must have nothing in common.
+            images: where their pixels are known from.
+        """
+        test = whole.subset(("test",)).cases
+        manifest = manifest.with_cases(tuple(sorted((*manifest.cases, *test), key=lambda case: case.case_id)))
+        same = images.digests(manifest)
+        near = near_pairs(manifest, images.facts, same)
+        return cls(manifest, same, near, near_ties(manifest.cases, same, near))
+
+
+def part(section: DataSection, found: Alike, *, seed: int, accept_leaks: bool) -> Parting:
     """Part a data set, and look for what is on both sides all the same.
 
     Args:
-        recipe: its scheme, and its seed.
-        manifest: the cases that training may see.
-        whole: the data set with its official test split, with which these must have nothing in common.
-        images: where their pixels are known from.
+        section: the scheme.
+        found: the cases, and what they share.
+        seed: of the recipe.
         accept_leaks: take official splits that share patients or identical images.
 
     Raises:
         DataLeak: splits that share them, where that is not accepted.
         ManifestError: a data set that cannot be parted so.
     """
-    test = whole.subset(("test",)).cases
-    manifest = manifest.with_cases(tuple(sorted((*manifest.cases, *test), key=lambda case: case.case_id)))
-    same = images.digests(manifest)
-    near = near_pairs(manifest, images.facts, same)
-    alike = near_ties(manifest.cases, same, near)
-    ties, loose = _ties(recipe.data, near, alike)
+    manifest, same, near, alike = found.manifest, found.same, found.near, found.ties
+    ties, loose = _ties(section, near, alike)
 
     def parted(ties: NearPairs) -> tuple[list[Fold], dict[int, list[Fold]]]:
-        section, seed = recipe.data, recipe.seed
         folds = folds_of(manifest, section, seed=seed, same=same, near=ties, accept_leaks=accept_leaks)
         if section.scheme != "nested-k-fold":
             return folds, {}
@@ -81,9 +106,9 @@ def part(recipe: Recipe, manifest: Manifest, whole: Manifest, images: PreparedIm
     return Parting(
         folds,
         leaks,
-        accepted=_accepted(exact(leaks)) if recipe.data.scheme == "official" else (),
+        accepted=_accepted(exact(leaks)) if section.scheme == "official" else (),
         near=(*loose, *_near(manifest, folds, near)),
-        kept_together="" if recipe.data.scheme == "official" and exact(leaks) else _kept_together(manifest, same, ties),
+        kept_together="" if section.scheme == "official" and exact(leaks) else _kept_together(manifest, same, ties),
         inner=inner,
         groups=tied_patients(manifest.cases, same, alike),
     )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from overread.data.manifest import Manifest
 from overread.machine import Machine
 from overread.proposal import parts
+from overread.proposal.lines import Lines
 from overread.proposal.look import Look
-from overread.proposal.parts import Lines
+from overread.proposal.parting import Parted
 from overread.proposal.steps import FOR_ANY, FOR_PHOTOGRAPHS, spacing_words, steps
 
 # (up to this many pixels on the longer side, side to bring images to)
@@ -22,7 +23,7 @@ LONGEST_FRAME = 64
 """Pixels a side of the frames of a sequence, of which there are many."""
 
 
-def for_labels(look: Look, manifest: Manifest, machine: Machine) -> tuple[str, dict[str, Lines]]:
+def for_labels(look: Look, manifest: Manifest, machine: Machine, parted: Parted) -> tuple[str, dict[str, Lines]]:
     """The family, and the sections of a recipe."""
     side = next(to for up_to, to in SIDES if up_to is None or look.side <= up_to)
     if machine.card and look.side >= LARGEST_ON_A_CARD:
@@ -30,7 +31,7 @@ def for_labels(look: Look, manifest: Manifest, machine: Machine) -> tuple[str, d
     way = "enlarged: the network halves its picture five times" if side > look.side else "as large as it takes to see"
     why = f"from {look.size}; {way}{spacing_words(look)}"
     return "cnn", {
-        "data": parts.data(manifest),
+        "data": parted.lines,
         "preprocessing": steps(
             look, (f'{{ step = "resize", height = {side}, width = {side} }}', why), why_range=FOR_PHOTOGRAPHS
         ),
@@ -43,6 +44,7 @@ def for_labels(look: Look, manifest: Manifest, machine: Machine) -> tuple[str, d
             TRAINING,
             manifest,
             machine,
+            parted,
             pixels=side * side,
             pixels_a_second=SPEED,
             bytes_a_pixel=BYTES,
@@ -52,13 +54,13 @@ def for_labels(look: Look, manifest: Manifest, machine: Machine) -> tuple[str, d
     }
 
 
-def for_sequences(look: Look, manifest: Manifest, machine: Machine) -> tuple[str, dict[str, Lines]]:
+def for_sequences(look: Look, manifest: Manifest, machine: Machine, parted: Parted) -> tuple[str, dict[str, Lines]]:
     """The family, and the sections of a recipe, where a case has several images."""
     side = min(look.side, LONGEST_FRAME)
     frames = max(len(case.images) for case in manifest.cases)
     way = "smaller, as there are many" if side < look.side else "as large as they are"
     return "lstm", {
-        "data": parts.data(manifest),
+        "data": parted.lines,
         "preprocessing": steps(
             look,
             (
@@ -73,6 +75,7 @@ def for_sequences(look: Look, manifest: Manifest, machine: Machine) -> tuple[str
             TRAINING,
             manifest,
             machine,
+            parted,
             pixels=side * side * frames,
             pixels_a_second=SPEED,
             bytes_a_pixel=BYTES,

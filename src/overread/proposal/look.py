@@ -3,59 +3,77 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from statistics import median
 
 import numpy as np
 
-from overread.data.manifest import Case
+from overread.data.manifest import Case, ImageRef
+from overread.data.problems import ImageFacts, facts_in
 from overread.errors import InputError, UnreadableImage
 from overread.image import Image
 
 LOOKED_AT = 12
-"""Images that are read to see what they are like, spread over the data set."""
+"""Images whose pixels are looked at, spread over the data set."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """What a few images of a data set are like."""
+    """What the images of a data set are like.
+
+    Args:
+        images: a few of them, whose pixels and spacings are looked at.
+        facts: of all of them, for sizes and channels; by default of those few.
+    """
 
     images: tuple[Image, ...]
+    facts: tuple[ImageFacts, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.facts:
+            object.__setattr__(self, "facts", tuple(map(facts_in, self.images)))
 
     @classmethod
-    def at(cls, cases: Sequence[Case]) -> Look:
-        """Read a few images, spread evenly.
+    def at(cls, cases: Sequence[Case], facts: Callable[[ImageRef], ImageFacts]) -> Look:
+        """Look at all images, and closer at a few, spread evenly.
+
+        Args:
+            cases: whose images.
+            facts: how to know an image. Raises UnreadableImage for one that cannot be read.
 
         Raises:
             InputError: none can be read, or some are volumes and some are not.
         """
         from overread import io
 
+        known = []
+        for ref in [ref for case in cases for ref in case.images]:
+            with suppress(UnreadableImage):  # `overread inspect` names them all
+                known.append(facts(ref))
         chosen = sorted({round(place) for place in np.linspace(0, len(cases) - 1, min(LOOKED_AT, len(cases)))})
         images = []
         for ref in [ref for index in chosen for ref in cases[index].images[:1]]:
-            try:
+            with suppress(UnreadableImage):
                 images.append(io.read(ref.path, item=ref.item))
-            except UnreadableImage:  # `overread inspect` names them all
-                continue
         if not images:
             raise InputError(
                 f"None of {len(chosen)} images that were looked at can be read. See: overread inspect DATA"
             )
-        if len({len(image.shape) for image in images}) > 1:
+        if len({len(one.shape) for one in known}) > 1:
             raise InputError("Some of the images are flat and some are volumes. Part them into data sets of one kind.")
-        return cls(tuple(images))
+        return cls(tuple(images), tuple(known))
 
     @property
     def side(self) -> int:
         """The longer side of the middle image, in pixels."""
-        return int(median(max(image.shape[-2:]) for image in self.images))
+        return int(median(max(one.shape[-2:]) for one in self.facts))
 
     @property
     def slices(self) -> frozenset[int]:
         """How many slices volumes have; empty for flat images."""
-        return frozenset(image.shape[0] for image in self.images if len(image.shape) == 3)
+        return frozenset(one.shape[0] for one in self.facts if len(one.shape) == 3)
 
     @property
     def spacing_mm(self) -> tuple[float, float, float] | None:
@@ -86,13 +104,13 @@ class Look:
     @property
     def size(self) -> str:
         """Sizes in words, ([slice x] row x column)."""
-        sizes = Counter(" x ".join(map(str, image.shape)) for image in self.images)
+        sizes = Counter(" x ".join(map(str, one.shape)) for one in self.facts)
         return f"{sizes.most_common(1)[0][0]} px" + (" and others" if len(sizes) > 1 else "")
 
     @property
     def channels(self) -> frozenset[int]:
         """How many channels images have."""
-        return frozenset(image.channels for image in self.images)
+        return frozenset(one.channels for one in self.facts)
 
     @property
     def is_grey(self) -> bool:

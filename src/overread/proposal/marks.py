@@ -13,8 +13,9 @@ from overread.inference.merging import SAME_PLACE
 from overread.machine import Machine
 from overread.proposal import parts
 from overread.proposal.labels import augmentation
+from overread.proposal.lines import Lines
 from overread.proposal.look import Look
-from overread.proposal.parts import Lines
+from overread.proposal.parting import Parted
 from overread.proposal.steps import FOR_PHOTOGRAPHS, spacing_words, steps
 
 TRAINING = ((50, 60, 2), (200, 40, 4), (1000, 20, 4), (None, 10, 8))
@@ -33,12 +34,12 @@ MARKS_A_CROP = 5
 SPEED, BYTES = 0.3e6, 4000
 
 
-def for_marks(look: Look, manifest: Manifest, machine: Machine) -> tuple[str, dict[str, Lines]]:
+def for_marks(look: Look, manifest: Manifest, machine: Machine, parted: Parted) -> tuple[str, dict[str, Lines]]:
     """The family, and the sections of a recipe."""
     longest = LONGEST_ON_A_CARD if machine.card else LONGEST
     side, why_side = _crop(look, manifest.cases, longest)
     return "mask-rcnn", {
-        "data": parts.data(manifest),
+        "data": parted.lines,
         "preprocessing": steps(look, _resize(look, manifest.cases, longest), why_range=FOR_PHOTOGRAPHS),
         "augmentation": [
             (f"crop = {side}", why_side),
@@ -52,6 +53,7 @@ def for_marks(look: Look, manifest: Manifest, machine: Machine) -> tuple[str, di
             TRAINING,
             manifest,
             machine,
+            parted,
             pixels=side * side,
             pixels_a_second=SPEED,
             bytes_a_pixel=BYTES,

@@ -1,4 +1,4 @@
-"""What the plans for all kinds of data have in common: who learns, how long, and in what portions."""
+"""What the plans for all kinds of data have in common: how long is learned, and in what portions."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from overread.data.manifest import Manifest
 from overread.errors import InputError
 from overread.machine import Machine
-
-Lines = list[tuple[str, str]]
-"""A line of TOML and why it is so."""
+from overread.proposal.lines import Lines, in_comment
+from overread.proposal.parting import Parted
 
 PRETRAINED: Lines = [
     ('backbone = "tf_efficientnet_lite0"', "small enough to train without a graphics card"),
@@ -20,14 +19,6 @@ RATE_FROM_SCRATCH = "learning_rate = 0.001", "from scratch: nothing was learned 
 
 Table = Sequence[tuple[int | None, int, int]]
 """(up to this many cases, epochs, cases a step); the last row goes for all others."""
-
-FOLDS = 5
-
-PATIENTS_FOR_VALIDATION = 40
-"""With fewer, giving some away to choose the epoch costs more than it brings."""
-
-RAREST_FOR_VALIDATION = 20
-"""Patients of the rarest class; of fewer one or none would be in the validation part, and decide by chance."""
 
 RARE = 0.1
 """Share of the cases below which a class is seldom in a batch, and a network may do well without ever naming it."""
@@ -40,58 +31,6 @@ A_CARD_IS = 50
 
 MEMORY_SHARE = 0.5
 """Of the memory that the activations of one batch may fill; weights, images and other programs need theirs."""
-
-
-def data(manifest: Manifest) -> Lines:
-    """How the data set is parted."""
-    splits = {case.split for case in manifest.cases}
-    lines: Lines
-    if manifest.marks_lesions and splits == {"train", "val"}:
-        lines = [
-            ('scheme = "official"', "the data set has its own val split; learning to mark takes too long for folds")
-        ]
-    elif manifest.marks_lesions:
-        lines = [
-            ('scheme = "hold-out"', "learning to mark takes too long for folds"),
-            ("held_out = 0.2", "a fifth of the patients is measured on and never learned from"),
-        ]
-    else:
-        why = "every case is measured once, by a model that never saw its patient"
-        if splits == {"train", "val"}:
-            why += '; the data set\'s own train and val splits are one here ("official" keeps them apart)'
-        lines = [('scheme = "k-fold"', why), _folds(manifest)]
-    if too_few := _too_few_for_validation(manifest):
-        lines.append(("validation = 0.0", f"{too_few} too few to give some away for choosing the epoch"))
-    return lines
-
-
-def _folds(manifest: Manifest) -> tuple[str, str]:
-    name, rarest = _rarest_class(manifest)
-    if rarest < 2:
-        raise InputError(
-            f"Class '{name}' has {rarest} patient; to learn it and to measure it takes at least 2. Check that its "
-            "name is not misspelt, merge it with another, or add cases. See: overread inspect DATA"
-        )
-    folds = min(FOLDS, rarest)
-    why = "the usual number" if folds == FOLDS else f"fewer than {FOLDS}: {in_comment(name)} has {rarest} patients"
-    return f"folds = {folds}", why
-
-
-def _too_few_for_validation(manifest: Manifest) -> str:
-    """Who is too few for a validation part, in words; empty where there are enough."""
-    patients = len({case.patient_id for case in manifest.cases})
-    if patients < PATIENTS_FOR_VALIDATION:
-        return f"{patients} patients are"
-    if manifest.marks_lesions:
-        return ""
-    name, rarest = _rarest_class(manifest)
-    return f"{rarest} patients of {in_comment(name)} are" if rarest < RAREST_FOR_VALIDATION else ""
-
-
-def _kept(manifest: Manifest) -> Lines:
-    """Which epoch is kept, where nothing is there to choose it by."""
-    few = _too_few_for_validation(manifest)
-    return [('keep = "last"', "there is no validation part to choose by")] if few else []
 
 
 def _balance(manifest: Manifest) -> tuple[str, str]:
@@ -107,6 +46,7 @@ def training(
     table: Table,
     manifest: Manifest,
     machine: Machine,
+    parted: Parted,
     *,
     pixels: int,
     pixels_a_second: float,
@@ -120,6 +60,7 @@ def training(
         table: what would be right for so many cases.
         manifest: the data set.
         machine: what it is trained on.
+        parted: how often, and whether something is there to choose the epoch by.
         pixels: of one case, as the network sees it.
         pixels_a_second: that one core learns from.
         bytes_a_pixel: of the activations of one case.
@@ -129,8 +70,7 @@ def training(
     count = len(manifest.cases)
     epochs, batch = next((epochs, batch) for up_to, epochs, batch in table if up_to is None or count <= up_to)
     cores = A_CARD_IS if machine.card else machine.cores
-    trainings = 1 if manifest.marks_lesions else FOLDS
-    hours_an_epoch = count * trainings * pixels / (pixels_a_second * cores) / 3600
+    hours_an_epoch = count * parted.trainings * pixels / (pixels_a_second * cores) / 3600
     possible = max(int(LONGEST_H / hours_an_epoch), 1)
     why = f"enough for {count} {unit}s"
     if possible < epochs:
@@ -139,34 +79,19 @@ def training(
     while fits > 1 and machine.memory_bytes and fits * pixels * bytes_a_pixel > MEMORY_SHARE * machine.memory_bytes:
         fits //= 2
     room = f"{batch} would be right, and not fit into the memory of {machine}"
+    kept = [] if parted.section.validation else [('keep = "last"', "there is no validation part to choose by")]
     return [
         (f"epochs = {min(epochs, possible)}", why),
         (f"batch_size = {fits}", room if fits < batch else _portion(batch, count, unit)),
         learning_rate,
         _balance(manifest),
-        *_kept(manifest),
+        *kept,
     ]
 
 
 def _portion(batch: int, count: int, unit: str) -> str:
     steps = -(-count // batch)
     return f"about {steps} steps an epoch for {count} {unit}s"
-
-
-def _rarest_class(manifest: Manifest) -> tuple[str, int]:
-    """The class that the fewest patients have (of several labels also: lack), and how many; those of nobody apart."""
-    patients: dict[str, set[str]] = {name: set() for name in manifest.classes}
-    for case in manifest.cases:
-        for name, present in case.labels.items():
-            if present:
-                patients[name].add(case.patient_id)
-            elif present is False and manifest.task == "multi-label":
-                patients.setdefault(f"not {name}", set()).add(case.patient_id)
-    patients = {name: who for name, who in patients.items() if who}
-    if not patients:
-        raise InputError(f"No case of '{manifest.name}' has a label that is known. Label some.")
-    name = min(patients, key=lambda name: (len(patients[name]), name))
-    return name, len(patients[name])
 
 
 def _rarest_share(manifest: Manifest) -> tuple[str, float]:
@@ -183,8 +108,3 @@ def _rarest_share(manifest: Manifest) -> tuple[str, float]:
         raise InputError(f"No case of '{manifest.name}' shows a class. Label or mark some.")
     name = min(counts, key=lambda name: (counts[name], name))
     return name, counts[name] / len(manifest.cases)
-
-
-def in_comment(name: str) -> str:
-    """A name that cannot end its comment; TOML allows no control characters there."""
-    return "".join(letter if letter.isprintable() else "?" for letter in name)

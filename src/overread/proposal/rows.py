@@ -5,15 +5,16 @@ from __future__ import annotations
 from overread.data.manifest import Manifest
 from overread.machine import Machine
 from overread.proposal import parts
-from overread.proposal.parts import Lines
+from overread.proposal.lines import Lines
+from overread.proposal.parting import Parted
 
 TRAINING = ((100, 60, 8), (1000, 30, 32), (10_000, 20, 64), (None, 10, 256))
 
 
-def for_rows(manifest: Manifest, machine: Machine) -> tuple[str, dict[str, Lines]]:
+def for_rows(manifest: Manifest, machine: Machine, parted: Parted) -> tuple[str, dict[str, Lines]]:
     """The family, and the sections of a recipe."""
     return "mlp", {
-        "data": parts.data(manifest),
+        "data": parted.lines,
         "preprocessing": [
             ("steps = [", ""),
             (
@@ -31,6 +32,7 @@ def for_rows(manifest: Manifest, machine: Machine) -> tuple[str, dict[str, Lines
             TRAINING,
             manifest,
             machine,
+            parted,
             pixels=len(manifest.measurements),
             pixels_a_second=30_000,
             bytes_a_pixel=1000,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from overread.proposal.lines import Lines
 from overread.proposal.look import Look
-from overread.proposal.parts import Lines
 
 FOR_PHOTOGRAPHS = "the range that the network was made for"
 FOR_ANY = "a network learns best from small numbers around 0"

@@ -7,8 +7,9 @@ from overread.errors import InputError
 from overread.machine import Machine
 from overread.proposal import parts
 from overread.proposal.labels import TRAINING
+from overread.proposal.lines import Lines
 from overread.proposal.look import Look
-from overread.proposal.parts import Lines
+from overread.proposal.parting import Parted
 from overread.proposal.steps import FOR_ANY, steps
 
 LONGEST, LONGEST_ON_A_CARD = 64, 96
@@ -18,7 +19,7 @@ LONGEST, LONGEST_ON_A_CARD = 64, 96
 SPEED, BYTES = {"cnn": 1.0e6, "lstm": 0.5e6}, {"cnn": 1500, "lstm": 1500}
 
 
-def for_volumes(look: Look, manifest: Manifest, machine: Machine) -> tuple[str, dict[str, Lines]]:
+def for_volumes(look: Look, manifest: Manifest, machine: Machine, parted: Parted) -> tuple[str, dict[str, Lines]]:
     """The family, and the sections of a recipe.
 
     Raises:
@@ -49,7 +50,7 @@ def for_volumes(look: Look, manifest: Manifest, machine: Machine) -> tuple[str, 
     if family == "lstm":
         model = [('family = "lstm"', "volumes have different numbers of slices, which it reads one after the other")]
     return family, {
-        "data": parts.data(manifest),
+        "data": parted.lines,
         "preprocessing": steps(
             look, (f'{{ step = "resize", height = {side}, width = {side}{depth} }}', why), why_range=FOR_ANY
         ),
@@ -59,6 +60,7 @@ def for_volumes(look: Look, manifest: Manifest, machine: Machine) -> tuple[str, 
             TRAINING,
             manifest,
             machine,
+            parted,
             pixels=side * side * slices,
             pixels_a_second=SPEED[family],
             bytes_a_pixel=BYTES[family],
