@@ -349,7 +349,8 @@ def test_squared_errors_of_the_shares_stay_within_the_stated_bound(drawn, folds)
         if case.case_id in tested:
             present = [mark.label for mark in case.marks or ()] or [name for name, yes in case.labels.items() if yes]
             rest = [not present, 1] if manifest.task != "single-label" else [not present]
-            shown[case.case_id] = np.array([*(present.count(name) for name in CLASSES), *rest])
+            absent = [case.labels.get(name) is False for name in CLASSES] if manifest.task == "multi-label" else []
+            shown[case.case_id] = np.array([*(present.count(name) for name in CLASSES), *absent, *rest])
     patients: dict[str, np.ndarray] = {}
     for case in manifest.cases:
         if case.case_id in tested:
@@ -360,6 +361,68 @@ def test_squared_errors_of_the_shares_stay_within_the_stated_bound(drawn, folds)
     largest = np.max(list(patients.values()), axis=0)
     bound = (1 - 1 / folds) * (largest[seen] / total[seen]).sum()
     assert ((shares - 1 / folds) ** 2).sum() <= bound + 1e-9
+
+
+def _known(answers: dict[int, dict[str, bool | None]], count: int, **facts) -> list[Case]:
+    """Cases with a finding or without, every second one; and of "cyst" what `answers` says, or nothing."""
+    return [_case(n, labels={"stone": n % 2 == 0, "cyst": None} | answers.get(n, {}), **facts) for n in range(count)]
+
+
+TWO = ("stone", "cyst")
+
+
+@FEW
+@given(st.integers(2, 5), st.integers(0, 4), st.data())
+def test_of_several_labels_each_known_yes_and_no_is_spread_over_the_folds(folds, more, data):
+    n = folds + more
+    places = data.draw(st.permutations(range(60)))
+    answers = {place: {"cyst": number < n} for number, place in enumerate(places[: 2 * n])}
+    manifest = _manifest(_known(answers, 60), task="multi-label", classes=TWO)
+    found = folds_of(manifest, DataSection(folds=folds, validation=0), seed=0)
+    for said in (True, False):
+        counts = [sum(answers.get(int(key[-4:]), {}).get("cyst") is said for key in fold.test) for fold in found]
+        assert {n // folds, -(-n // folds)} >= set(counts)
+
+
+def test_a_label_whose_known_no_is_of_fewer_patients_than_folds_is_refused_by_name():
+    answers = {n: {"cyst": n > 3} for n in range(24)}
+    manifest = _manifest(_known(answers, 60), task="multi-label", classes=TWO)
+    with pytest.raises(ManifestError, match=r"at least 5 patients .* 'not cyst' \(4\)"):
+        folds_of(manifest, DataSection(validation=0), seed=0)
+
+
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        (DataSection(folds=2, validation=0.8), "would never see 'not cyst'"),
+        (DataSection(folds=2, validation=0.1), "would not show 'not cyst'"),
+        (DataSection(scheme="hold-out", held_out=0.2, validation=0), "No test case would show 'not cyst'"),
+    ],
+)
+def test_a_known_no_that_a_part_lacks_is_refused_by_name(section, said):
+    answers = {n: {"cyst": n > 1} for n in range(30)}
+    manifest = _manifest(_known(answers, 60), task="multi-label", classes=TWO)
+    with pytest.raises(ManifestError, match=said):
+        folds_of(manifest, section, seed=0)
+
+
+def test_a_label_that_no_case_lacks_does_not_stop_the_others():
+    answers = {n: {"cyst": True} for n in range(30)}
+    manifest = _manifest(_known(answers, 60), task="multi-label", classes=TWO)
+    assert len(folds_of(manifest, DataSection(), seed=0)) == 5
+
+
+def test_a_class_that_only_patients_of_the_official_test_split_show_is_refused():
+    cases = _labelled({"benign": 40, "malignant": 6}) + [
+        replace(case, case_id=f"test-{n}", split="test")
+        for n, case in enumerate(_labelled({"benign": 2, "malignant": 6})[2:])
+    ]
+    manifest = _manifest(cases, classes=("benign", "malignant"))
+    assert len(folds_of(manifest, DataSection(validation=0), seed=0)) == 5
+    shared = {case.case_id: f"p{n}" for group in (cases[40:46], cases[46:]) for n, case in enumerate(group)}
+    tied = [replace(case, patient_id=shared.get(case.case_id, case.patient_id)) for case in cases]
+    with pytest.raises(ManifestError, match=r"Nothing is left to learn 'malignant' from: .* split 'test'"):
+        folds_of(manifest.with_cases(tuple(tied)), DataSection(validation=0), seed=0)
 
 
 def test_folds_of_single_images_hold_each_class_and_the_cases_evenly():

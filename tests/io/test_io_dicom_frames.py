@@ -360,6 +360,7 @@ def test_frames_inverted_each_in_a_range_of_its_own_are_refused(tmp_path: Path) 
         ({"NumberOfFrames": 6}, "6 frames.*cut short"),
         ({"NumberOfFrames": 10**9}, "1000000000"),
         ({"NumberOfFrames": -3}, "with pixels"),
+        ({"NumberOfFrames": 0}, "0 frames, a sequence of length 0"),
         ({"BitsAllocated": 1, "BitsStored": 1, "HighBit": 0, "Rows": 3, "Columns": 3}, "whole bytes"),
         ({"BitsAllocated": 12}, "bits"),
         ({"SOPClassUID": EnhancedMRImageStorage}, "functional groups"),

@@ -27,14 +27,14 @@ class Groups:
 
     Args:
         cases: the cases of each group; in an order that does not depend on that of the manifest.
-        counts: `(group, column)`: what each group adds to each class; the columns after the classes are for cases
-            that show none of them and, where a case can show several classes, for the cases themselves.
-        classes: the names of the first columns.
+        counts: `(group, column)`: what each group adds to each of `columns`; behind these stand a column for cases
+            that show no class and, where a case can show several classes, one for the cases themselves.
+        columns: the names of the first columns (see `columns_of`).
     """
 
     cases: tuple[tuple[Case, ...], ...]
     counts: Whole
-    classes: tuple[str, ...]
+    columns: tuple[str, ...]
 
     @property
     def sizes(self) -> Whole:
@@ -47,7 +47,7 @@ class Groups:
 
     def only(self, chosen: Whole) -> Groups:
         """Some of the groups."""
-        return Groups(tuple(self.cases[group] for group in chosen), self.counts[chosen], self.classes)
+        return Groups(tuple(self.cases[group] for group in chosen), self.counts[chosen], self.columns)
 
     def ids(self, chosen: Whole) -> tuple[str, ...]:
         """The case ids of some groups, sorted."""
@@ -71,7 +71,7 @@ def groups_of(manifest: Manifest, cases: Sequence[Case], same: Mapping[str, str]
     shown = shown_by(manifest, cases)
     counts = np.zeros((len(members), shown.shape[1]), dtype=np.int64)
     np.add.at(counts, group, shown)
-    return Groups(tuple(map(tuple, members)), counts, manifest.classes)
+    return Groups(tuple(map(tuple, members)), counts, columns_of(manifest))
 
 
 def tied_patients(cases: Sequence[Case], same: Mapping[str, str], near: NearPairs = ()) -> dict[str, str]:
@@ -125,21 +125,30 @@ def _numbered(cases: Sequence[Case], same: Mapping[str, str], near: NearPairs = 
     return numbers
 
 
+def columns_of(manifest: Manifest) -> tuple[str, ...]:
+    """What every part needs: each class and, of several labels, of each also a known "no", which `None` is not."""
+    absent = [f"not {name}" for name in manifest.classes] if manifest.task == "multi-label" else []
+    return (*manifest.classes, *absent)
+
+
 def shown_by(manifest: Manifest, cases: Sequence[Case]) -> Whole:
     """`(case, column)`: what each case adds to the columns of `Groups.counts`."""
-    column = {name: number for number, name in enumerate(manifest.classes)}
-    shown = np.zeros((len(cases), len(column) + 2), dtype=np.int64)
+    columns = columns_of(manifest)
+    place = {name: number for number, name in enumerate(columns)}
+    shown = np.zeros((len(cases), len(columns) + 2), dtype=np.int64)
     for row, case in enumerate(cases):
-        present = [mark.label for mark in case.marks or ()]
+        present, absent = [mark.label for mark in case.marks or ()], []
         if not manifest.marks_lesions:
             present = [name for name, value in case.labels.items() if value]
-        for name in present:
-            if name not in column:
+        if manifest.task == "multi-label":
+            absent = [f"not {name}" for name, value in case.labels.items() if value is False]
+        for name in (*present, *absent):
+            if name not in place:
                 raise ManifestError(
                     f"Case '{case.case_id}' shows '{name}', which is no class of '{manifest.name}' "
                     f"({', '.join(manifest.classes)}). Correct the label, or add the class."
                 )
-            shown[row, column[name]] += 1
+            shown[row, place[name]] += 1
         shown[row, -2] = not present
         shown[row, -1] = 1
     return shown[:, :-1] if manifest.task == "single-label" else shown

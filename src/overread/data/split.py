@@ -10,7 +10,7 @@ import numpy as np
 
 from overread.data.dealing import dealt
 from overread.data.fold import Fold
-from overread.data.groups import Groups, groups_of, shown_by
+from overread.data.groups import Groups, columns_of, groups_of, shown_by
 from overread.data.leaks import NearPairs, between_splits, refuse
 from overread.data.manifest import Case, Manifest
 from overread.data.section import DataSection
@@ -125,6 +125,15 @@ def _apart_from_test(manifest: Manifest, same: Mapping[str, str], near: NearPair
         )
     touched = groups.members(np.flatnonzero(is_test))
     aside = tuple(sorted(case.case_id for case in touched if case.split != "test"))
+    own = shown_by(manifest, [case for case in manifest.cases if case.split != "test"]).sum(axis=0)
+    left = groups.counts[~is_test].sum(axis=0)
+    lost = [f"'{name}'" for number, name in enumerate(groups.columns) if own[number] and not left[number]]
+    if lost:
+        raise ManifestError(
+            f"Nothing is left to learn {', '.join(lost)} from: every case of it outside the official split 'test' is "
+            f"of a patient in that split, or shows an image (or nearly one) that is in it. Correct the patients or "
+            f"the splits, add cases of other patients, or take the class out of the data set."
+        )
     if aside:
         _log.warning("%d cases are left out: their patient or image is in the official test split", len(aside))
     return groups.only(np.flatnonzero(~is_test)), aside
@@ -207,7 +216,7 @@ def _fold(
                 "such part)."
             )
     fitted, shown = groups.counts[fit].sum(axis=0), groups.counts.sum(axis=0) + shown_by(manifest, test).sum(axis=0)
-    lacking = [f"'{name}'" for number, name in enumerate(groups.classes) if shown[number] and not fitted[number]]
+    lacking = [f"'{name}'" for number, name in enumerate(groups.columns) if shown[number] and not fitted[number]]
     if lacking:
         of_site = f" (test: site '{test[0].site}')" if section.scheme == "leave-one-site-out" else ""
         raise ManifestError(
@@ -216,7 +225,7 @@ def _fold(
             f"data set."
         )
     choosing, taught = (groups.counts[part].sum(axis=0) for part in (validation, training))
-    unseen = [f"'{name}'" for number, name in enumerate(groups.classes) if taught[number] and not choosing[number]]
+    unseen = [f"'{name}'" for number, name in enumerate(groups.columns) if taught[number] and not choosing[number]]
     # of marks, the mean over the classes that are there still ranks epochs, and images may well show none of a class
     if section.validation and unseen and not manifest.marks_lesions:
         raise ManifestError(
@@ -237,7 +246,9 @@ def _refuse_untested(manifest: Manifest, folds: Sequence[Fold]) -> None:
         for keys in (used, tested)
     ]
     lacking = [
-        f"'{name}'" for name, shown, measured in zip(manifest.classes, *counts, strict=False) if shown > measured == 0
+        f"'{name}'"
+        for name, shown, measured in zip(columns_of(manifest), *counts, strict=False)
+        if shown > measured == 0
     ]
     if lacking:
         raise ManifestError(
@@ -253,8 +264,8 @@ def _refuse_too_few(groups: Groups, *, parts: int, scheme: str) -> None:
             f"scheme = '{scheme}' needs at least {parts} patients (those who share an identical image count as one); "
             f"found {len(groups.cases)}. {advice}."
         )
-    shown_by = (groups.counts[:, : len(groups.classes)] > 0).sum(axis=0)
-    rare = [f"'{name}' ({n})" for name, n in zip(groups.classes, shown_by.tolist(), strict=True) if 0 < n < parts]
+    shown_by = (groups.counts[:, : len(groups.columns)] > 0).sum(axis=0)
+    rare = [f"'{name}' ({n})" for name, n in zip(groups.columns, shown_by.tolist(), strict=True) if 0 < n < parts]
     if rare:
         raise ManifestError(
             f"scheme = '{scheme}' needs every class in at least {parts} patients (those who share an identical image "

@@ -56,7 +56,13 @@ class Frames:
         from pydicom.tag import Tag
 
         self._path, self._dataset = path, dataset
-        self.count = int(dataset.get("NumberOfFrames") or 1)
+        announced = dataset.get("NumberOfFrames")
+        self.count = 1 if announced in (None, "") else int(announced)  # absent and empty mean one (PS3.3 C.7.6.6)
+        if self.count == 0:
+            raise UnreadableImage(
+                f"{path.name}: the header announces 0 frames, a sequence of length 0. Ask for the file again, or leave "
+                "it out."
+            )
         shape = *(int(dataset.get(key) or 0) for key in ("Rows", "Columns")), int(dataset.get("SamplesPerPixel") or 1)
         refuse_giant(path, shape if self.count == 1 else (self.count, *shape))
         self._grouped = _SHARED in dataset or _OWN in dataset
