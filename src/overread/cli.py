@@ -229,6 +229,8 @@ def _recipe_show(arguments: argparse.Namespace, _: Progress) -> int:
         raise InputError(
             "--data names whose images --pictures shall show. Give --pictures DIR too, or leave --data out."
         )
+    if arguments.source is not None and arguments.data is None:
+        raise InputError("--source names the layout of what --data names. Give --data DATA too, or leave --source out.")
     print(load_recipe(arguments.recipe).resolved().to_toml(), end="")
     if arguments.pictures is not None:
         written = pipeline.picture_augmentation(

@@ -76,3 +76,16 @@ def test_data_without_pictures_is_refused(recipe: Path, volumes: Path, capsys: p
     said = capsys.readouterr()
     assert "--pictures" in said.err
     assert said.out == ""
+
+
+def test_whose_layout_or_pictures_are_meant_is_asked_rather_than_ignored(
+    recipe: Path, volumes: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for typed, said in (
+        (["--data", str(volumes)], "Give --pictures DIR too"),
+        (["--source", "medmnist"], "Give --data DATA too"),
+        (["--source", "medmnist", "--pictures", str(recipe.parent / "pictures")], "Give --data DATA too"),
+    ):
+        assert main(["recipe", "show", str(recipe), *typed]) == 1
+        assert said in capsys.readouterr().err
+    assert not (recipe.parent / "pictures").exists()
