@@ -88,10 +88,22 @@ def test_the_bundle_says_which_denoiser_it_was_made_with_and_brings_it_along(cle
 
 def test_images_that_the_denoiser_learned_from_are_said_on_the_first_page(cleaned: Path, cleaner: Path) -> None:
     known = len(load_bundle(cleaner).seen)
-    (warning,) = json.loads((cleaned / "evaluation.json").read_text())["warnings"]
+    *_, warning = json.loads((cleaned / "evaluation.json").read_text())["warnings"]
     assert f"'tiny-cleaner', which prepares the images, learned from {known} of these 27 images" in warning
     page = (cleaned / "report.html").read_text()
     assert page.index("tiny-cleaner&#39;, which prepares") < page.index("How good it is")
+
+
+def test_what_the_denoiser_makes_worse_is_said_of_the_classifier_and_of_its_readings_too(
+    overread: Any, cleaned: Path, cleaner: Path, phantom: Phantom, tmp_path: Path
+) -> None:
+    own, *_ = json.loads((cleaner / "evaluation.json").read_text())["warnings"]
+    assert own.startswith("This model makes images with noise of")
+    said = own.replace("This model", "The denoiser 'tiny-cleaner', which prepares the images,")
+    assert said in json.loads((cleaned / "evaluation.json").read_text())["warnings"]
+    assert said in overread("read", cleaned, phantom.images[0], "--out", tmp_path / "read").err
+    overread("evaluate", cleaned, phantom.labels, "--out", tmp_path / "eval")
+    assert said in json.loads((tmp_path / "eval" / "evaluation.json").read_text())["warnings"]
 
 
 def test_a_bundle_reads_from_a_moved_folder_where_its_denoiser_is_gone(

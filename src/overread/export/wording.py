@@ -263,7 +263,7 @@ def restored_words(estimates: Sequence[Estimate]) -> str | None:
     return "; ".join(parts) or None
 
 
-def worsened_words(estimates: Sequence[Estimate]) -> list[str]:
+def worsened_words(estimates: Sequence[Estimate], who: str = "This model") -> list[str]:
     """At which strengths of noise a model gives images back that are further from the truth than the noisy ones.
 
     A mean over all strengths hides it: what is won where noise is strong outweighs what is lost where it is weak.
@@ -281,7 +281,7 @@ def worsened_words(estimates: Sequence[Estimate]) -> list[str]:
             and restored < noisy
         ]
         if falls:
-            said.append(f"This model makes images with {noise} worse: {', '.join(falls)}")
+            said.append(f"{who} makes images with {noise} worse: {', '.join(falls)}")
     return said
 
 

@@ -81,12 +81,14 @@ class TrainedDenoiser:
         bundle_id: of their bundle.
         name: of their bundle.
         seen: digests of the images that they learned from.
+        worsens: what they were measured to make worse, in words.
     """
 
     ensemble: Ensemble
     bundle_id: str
     name: str
     seen: frozenset[str]
+    worsens: tuple[str, ...] = ()
 
     def __call__(self, image: Image) -> Image:
         """The image restored, in its own units and grid; one whose pixels are all equal has no noise.

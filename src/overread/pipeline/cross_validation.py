@@ -24,7 +24,7 @@ from overread.inference.restoring import examined
 from overread.models.contract import Model, Shape
 from overread.pipeline import presenting
 from overread.pipeline.assembly import at_once, build_model, check_axes, device_for, ensemble_of, knows_only
-from overread.pipeline.denoisers import seen_by_denoisers
+from overread.pipeline.denoisers import seen_by_denoisers, worsened_by_denoisers
 from overread.pipeline.parting import Parting, scheme_of
 from overread.pipeline.presenting import Example
 from overread.pipeline.searching import Search, choose_settings, choosing_of, varied
@@ -153,7 +153,8 @@ def cross_validate(
         knows_only=knows_only(recipe, manifest.task),
     )
     tested = [one.case_id for one in results.tested]
-    known = seen_by_denoisers(recipe.preprocessing.steps, tested, images.digests(manifest))
+    steps = recipe.preprocessing.steps
+    known = [*worsened_by_denoisers(steps), *seen_by_denoisers(steps, tested, images.digests(manifest))]
     _write(
         folder,
         bundle,

@@ -9,6 +9,8 @@ from pathlib import Path
 from overread.bundle import DENOISERS, Bundle
 from overread.bundle_files import asked_denoisers, bundle_folder, load_bundle
 from overread.errors import InputError, RecipeError
+from overread.evaluation.estimate import Estimate
+from overread.export.wording import worsened_words
 from overread.inference.predictor import Ensemble
 from overread.inference.restoring import TrainedDenoiser
 from overread.pipeline.assembly import load_ensemble
@@ -68,6 +70,15 @@ def load_with_denoisers(bundle: Bundle, folder: Path, *, device: str, precision:
     return load_ensemble(bundle, folder, device=device, precision=precision)
 
 
+def worsened_by_denoisers(steps: Sequence[Step]) -> list[str]:
+    """A warning for each strength of noise at which a denoiser makes images worse.
+
+    Args:
+        steps: with the denoisers, opened.
+    """
+    return [line for step in steps if isinstance(step, DenoiseLearned) for line in step.denoiser.worsens]
+
+
 def seen_by_denoisers(steps: Sequence[Step], tested: Iterable[str], digests: Mapping[str, str]) -> list[str]:
     """A warning for each denoiser that learned from images which are tested.
 
@@ -95,7 +106,9 @@ def _opened(bundle: Bundle, folder: Path, *, device: str) -> TrainedDenoiser:
             'truth = "images" in [data].'
         )
     ensemble = load_with_denoisers(bundle, folder, device=device)
-    denoiser = TrainedDenoiser(ensemble, bundle.bundle_id, bundle.name, frozenset(bundle.seen))
+    who = f"The denoiser '{bundle.name}', which prepares the images,"
+    worsens = tuple(worsened_words([Estimate(**row) for row in bundle.evaluation], who))
+    denoiser = TrainedDenoiser(ensemble, bundle.bundle_id, bundle.name, frozenset(bundle.seen), worsens)
     opened[bundle.bundle_id] = denoiser
     return denoiser
 

@@ -19,7 +19,7 @@ from overread.inference.assessment import Assessment
 from overread.inference.restoring import examined
 from overread.pipeline import presenting
 from overread.pipeline.assembly import knows_only
-from overread.pipeline.denoisers import load_with_denoisers, seen_by_denoisers
+from overread.pipeline.denoisers import load_with_denoisers, seen_by_denoisers, worsened_by_denoisers
 from overread.pipeline.known import Known
 from overread.progress import Progress
 from overread.provenance import environment
@@ -62,7 +62,8 @@ def evaluate_bundle(
             "refused" + (f", the first, {refused[0].case_id}, because: {refused[0].refused}" if refused else "")
         )
     estimates = assessment.estimates(bundle.recipe.evaluation, seed=seed)
-    cleaned = seen_by_denoisers(bundle.folds[0].steps, digests, digests)
+    steps = bundle.folds[0].steps
+    cleaned = [*worsened_by_denoisers(steps), *seen_by_denoisers(steps, digests, digests)]
     doubts = presenting.doubts_of(predictions)
     found_out = presenting.warnings_of(refused, manifest)
     warnings = [*accepted, *worsened_words(estimates), *known.warnings, *cleaned, *doubts, *found_out]

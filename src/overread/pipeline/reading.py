@@ -25,7 +25,7 @@ from overread.image import Image
 from overread.inference.predictor import FreshImages
 from overread.pipeline import presenting
 from overread.pipeline.assembly import knows_only
-from overread.pipeline.denoisers import load_with_denoisers
+from overread.pipeline.denoisers import load_with_denoisers, worsened_by_denoisers
 from overread.pipeline.given import given
 from overread.pipeline.model_words import healthy_classes, measured_words
 from overread.preprocessing.step import Step
@@ -89,6 +89,7 @@ def read_images(
         environment=environment(),
         warnings=[
             *worsened,
+            *worsened_by_denoisers(bundle.folds[0].steps),
             *_learned_from_words(learned_from, ids),
             *presenting.doubts_of(predictions, called),
             *named.warnings,

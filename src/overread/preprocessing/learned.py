@@ -30,6 +30,11 @@ class Denoiser(Protocol):
         """Digests of the images that it learned from (see `Bundle.seen`)."""
         ...
 
+    @property
+    def worsens(self) -> tuple[str, ...]:
+        """What it was measured to make worse, in words."""
+        ...
+
     def __call__(self, image: Image) -> Image:
         """The image without what it takes for noise, in the image's own units and grid."""
         ...
