@@ -1,5 +1,7 @@
 """The recipes that come with Overread: each can be run as it stands, and says what it is for."""
 
+import importlib.util
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -72,3 +74,36 @@ def test_the_anomaly_recipe_sees_a_radiograph_in_one_size_and_a_small_one_as_it_
     np.testing.assert_array_equal(prepare(Image(pixels), steps).pixels, pixels)
     large = Image(np.kron(pixels, np.ones((1, 8, 8), np.float32)))
     np.testing.assert_allclose(prepare(large, steps).pixels, pixels, atol=0.05)
+
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def results():
+    """The benchmark that makes the table of results."""
+    spec = importlib.util.spec_from_file_location("results", ROOT / "benchmarks" / "results.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_table_of_results_has_a_row_of_every_recipe_for_its_data_sets_as_it_stands_now(results) -> None:
+    rows = results.kept()
+    expected = {name for dataset in results.PUBLISHED for name in results.recipes_of(dataset)}
+    assert expected <= set(RECIPES)
+    assert {name for name in expected if results.is_current(name, rows)} == expected == set(rows)
+
+
+def test_the_page_of_results_is_made_of_the_rows_that_are_kept(results) -> None:
+    assert (ROOT / "docs" / "results.md").read_text(encoding="utf-8") == results.page(results.kept())
+
+
+def test_what_a_recipe_says_to_expect_is_what_its_row_says(results) -> None:
+    rows = json.loads((ROOT / "benchmarks" / "results.json").read_text(encoding="utf-8"))
+    for name, row in rows.items():
+        said = re.search(r"AUROC (0\.\d+)", header_of(RECIPES[name]))
+        assert said is not None, name
+        assert abs(float(said[1]) - row["auroc"]["value"]) <= 0.5 * 10 ** (2 - len(said[1])) + 1e-9, name
